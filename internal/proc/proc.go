@@ -1,0 +1,189 @@
+// Package proc is the only place that starts, signals and reaps operating-system processes.
+//
+// Every process leads a process group of its own, so that a signal reaches what it started as well, and is killed by the kernel when
+// Tandem dies. Start is safe for many callers. A Process has one goroutine that waits for it; Done is closed when the process is gone and
+// its output has been read. Full isolation of the process tree replaces the inside of this package, not its interface.
+package proc
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"os/exec"
+	"runtime"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"tandem"
+)
+
+// Spec is a program to start.
+type Spec struct {
+	Argv   []string
+	Dir    string
+	Env    []string                       // nil means this process's own
+	Stdin  *os.File                       // nil means nothing to read
+	Files  []*os.File                     // become descriptors 3, 4, …
+	Output func(stream int, chunk []byte) // told what the process writes to stream 1 or 2; may be nil
+}
+
+// Exit is how a process ended.
+type Exit struct {
+	Code   int // -1 when a signal ended it
+	Signal syscall.Signal
+	CPU    time.Duration
+	MaxRSS int64  // bytes
+	Tail   string // the last of its output
+}
+
+func (e Exit) String() string {
+	if e.Signal != 0 {
+		return unix.SignalName(e.Signal) + " (" + e.Signal.String() + ")"
+	}
+	return "exit code " + itoa(e.Code)
+}
+
+// Process is a started program.
+type Process struct {
+	cmd    *exec.Cmd
+	pid    int
+	done   chan struct{}
+	gone   chan struct{}
+	exit   Exit
+	mu     sync.Mutex // guards reaped against Kill: a reaped pid may belong to somebody else
+	reaped bool
+	tail   tail
+}
+
+// Start starts the program. The error is a *tandem.Error of kind start.
+func Start(spec Spec) (*Process, error) {
+	if len(spec.Argv) == 0 || spec.Argv[0] == "" {
+		return nil, &tandem.Error{Op: "start", Kind: tandem.KindStart, Message: "no program given"}
+	}
+	cmd := exec.Command(spec.Argv[0], spec.Argv[1:]...)
+	cmd.Dir, cmd.Env, cmd.ExtraFiles = spec.Dir, spec.Env, spec.Files
+	if spec.Stdin != nil {
+		cmd.Stdin = spec.Stdin
+	}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	p := &Process{cmd: cmd, done: make(chan struct{}), gone: make(chan struct{})}
+	out, closeChild, err := p.pipes(spec.Output)
+	if err == nil {
+		err = spawn(cmd)
+		closeChild()
+	}
+	if err != nil {
+		out.abandon()
+		return nil, startError(spec.Argv[0], err)
+	}
+	p.pid = cmd.Process.Pid
+	out.start()
+	go p.reap(out)
+	return p, nil
+}
+
+func startError(program string, err error) error {
+	e := &tandem.Error{Op: "start", On: program, Kind: tandem.KindStart, Message: err.Error(), Err: err}
+	switch {
+	case errors.Is(err, exec.ErrNotFound), errors.Is(err, fs.ErrNotExist):
+		e.Message = "no such program"
+		e.Hint = "install it, or give the path of the program; `tandem doctor` lists what is here"
+	case errors.Is(err, fs.ErrPermission):
+		e.Message = "not allowed to run it"
+		e.Hint = "chmod +x " + program
+	case errors.Is(err, syscall.EAGAIN):
+		e.Hint = "the limit of processes is reached: see `ulimit -u`"
+	case errors.Is(err, syscall.ENOEXEC):
+		e.Message = "not a program this system can run"
+		e.Hint = "a script needs a first line such as #!/bin/sh"
+	}
+	return e
+}
+
+func (p *Process) reap(out *outputs) {
+	// Wait without reaping first: as long as the zombie is there, the id of its group cannot belong to anybody else.
+	for unix.Waitid(unix.P_PID, p.pid, nil, unix.WEXITED|unix.WNOWAIT, nil) == unix.EINTR {
+	}
+	_ = unix.Kill(-p.pid, unix.SIGKILL) // what the process left behind in its group goes with it
+	close(p.gone)
+	p.mu.Lock()
+	_ = p.cmd.Wait() // the state below says more
+	p.reaped = true
+	p.mu.Unlock()
+	release()
+	st := p.cmd.ProcessState
+	p.exit = Exit{Code: st.ExitCode(), CPU: st.UserTime() + st.SystemTime()}
+	if ws, ok := st.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
+		p.exit.Signal = ws.Signal()
+	}
+	if ru, ok := st.SysUsage().(*syscall.Rusage); ok {
+		p.exit.MaxRSS = ru.Maxrss << 10
+	}
+	out.finish()
+	p.exit.Tail = p.tail.String()
+	close(p.done)
+}
+
+// PID is the process's id.
+func (p *Process) PID() int { return p.pid }
+
+// Kill ends the process and its whole group at once. It may be called at any time.
+func (p *Process) Kill() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.reaped {
+		_ = unix.Kill(-p.pid, unix.SIGKILL)
+	}
+}
+
+// Gone is closed as soon as the process has ended; its output may still be under way.
+func (p *Process) Gone() <-chan struct{} { return p.gone }
+
+// Done is closed when the process has ended and its output has been read.
+func (p *Process) Done() <-chan struct{} { return p.done }
+
+// Exit tells how it ended; call it after Done.
+func (p *Process) Exit() Exit { return p.exit }
+
+// A parent-death signal follows the thread that started the child, not the process. So all children are started on one thread,
+// which lives as long as any child does.
+var spawner struct {
+	mu   sync.Mutex
+	live int
+	work chan func()
+}
+
+func spawn(cmd *exec.Cmd) error {
+	spawner.mu.Lock()
+	if spawner.live == 0 {
+		work := make(chan func())
+		spawner.work = work
+		go func() {
+			runtime.LockOSThread() // never unlocked: the thread ends with the goroutine, when no child is left
+			for f := range work {
+				f()
+			}
+		}()
+	}
+	spawner.live++
+	work := spawner.work
+	spawner.mu.Unlock()
+	result := make(chan error, 1)
+	work <- func() { result <- cmd.Start() }
+	err := <-result
+	if err != nil {
+		release()
+	}
+	return err
+}
+
+func release() {
+	spawner.mu.Lock()
+	defer spawner.mu.Unlock()
+	if spawner.live--; spawner.live == 0 {
+		close(spawner.work)
+	}
+}

@@ -1,0 +1,99 @@
+package procpool
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"strconv"
+
+	"tandem"
+	"tandem/internal/proc"
+)
+
+// maxLost bounds how often a task is run again because its worker died after running it, or before saying that it had begun.
+const maxLost = 3
+
+// inherit settles what a dead worker held. What its control page shows as running is to blame. What it had not started goes back without
+// counting an attempt. What it had finished but not delivered is run again and counts one.
+func (p *Pool) inherit(w *worker, exit proc.Exit, do *chores) {
+	running := map[uint64]bool{}
+	for s := range w.parallel {
+		if id, since := w.ctl.Slot(s); since != 0 {
+			running[id] = true
+		}
+	}
+	started := w.ctl.Started()
+	var back []uint32
+	blamed := false
+	for i := range w.slots {
+		s := &w.slots[i]
+		switch {
+		case s.abandoned:
+			w.drop(uint32(i))
+		case s.task == nil || s.seq == 0: // free, or put back by who copies its value
+		case running[s.id(uint32(i))]:
+			blamed = true
+			p.crash(w, uint32(i), exit, do)
+		default:
+			back = append(back, uint32(i))
+		}
+	}
+	// The oldest goes to the head of pending last.
+	slices.SortFunc(back, func(a, b uint32) int { return cmp.Compare(w.slots[b].seq, w.slots[a].seq) })
+	for n, i := range back {
+		t, seq := w.slots[i].task, w.slots[i].seq
+		first := n == len(back)-1 && !blamed && w.reason == nil
+		if seq <= started || first {
+			// It ran, or it was the next to run and something killed the worker without a word: not for ever.
+			if p.lost == nil {
+				p.lost = map[*tandem.Task]int{}
+			}
+			if p.lost[t]++; p.lost[t] >= maxLost {
+				delete(p.lost, t)
+				p.crash(w, i, exit, do)
+				continue
+			}
+			if seq <= started {
+				t.Attempts++
+				p.stats.Attempts++
+			}
+		}
+		w.drop(i)
+		p.pending.unpop(t)
+	}
+}
+
+// crash ends a task whose worker died under it.
+func (p *Pool) crash(w *worker, i uint32, exit proc.Exit, do *chores) {
+	t := w.slots[i].task
+	t.Attempts++
+	p.stats.Attempts++
+	e := &tandem.Error{Op: "run", Kind: tandem.KindCrash, Trace: exit.Tail,
+		Message: "worker " + w.name() + " (pid " + strconv.Itoa(w.process.PID()) + ") died under it: " + exit.String(),
+		Hint:    "the other items are not affected; run the handler on this item alone to see why"}
+	if w.parallel > 1 {
+		e.Hint = "other items that ran in the same worker ended with it; mode: process gives each item a process of its own"
+	}
+	if w.reason != nil {
+		e.Kind, e.Message = w.reason.Kind, w.reason.Message
+		e.Hint = cmp.Or(w.reason.Hint, e.Hint)
+	}
+	t.Result = tandem.Result{Outcome: tandem.Crashed, Err: e}
+	if p.stop.Err() != nil { // we killed it, because the run was stopped
+		t.Result = canceled(context.Cause(p.stop))
+	}
+	p.held--
+	do.ended = append(do.ended, t)
+	delete(p.lost, t)
+	w.drop(i)
+}
+
+func bytesText(n int64) string {
+	switch {
+	case n >= 1<<30:
+		return strconv.FormatFloat(float64(n)/(1<<30), 'f', 1, 64) + " GiB"
+	case n >= 1<<20:
+		return strconv.FormatFloat(float64(n)/(1<<20), 'f', 1, 64) + " MiB"
+	}
+	return strconv.FormatInt(n, 10) + " bytes"
+}

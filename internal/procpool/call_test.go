@@ -1,0 +1,138 @@
+package procpool
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+
+	"tandem"
+)
+
+func call(t testing.TB, p *Pool, s string) *tandem.Task {
+	t.Helper()
+	task := &tandem.Task{ID: s, Value: tandem.TextValue(s)}
+	if err := p.Call(t.Context(), task); err != nil {
+		t.Fatalf("Call %s: %v", s, err)
+	}
+	return task
+}
+
+func TestCallGivesTheAnswerBack(t *testing.T) {
+	p := started(t, testConfig("echo"))
+	for i := range 1000 {
+		s := fmt.Sprint("item ", i)
+		if r := call(t, p, s).Result; r.Outcome != tandem.OK || string(r.Value.Data) != s || r.Value.Kind != tandem.Text {
+			t.Fatalf("%s: got %+v", s, r)
+		}
+	}
+}
+
+func TestManyCallersAndSizes(t *testing.T) {
+	p := started(t, testConfig("echo"))
+	var wg sync.WaitGroup
+	for c := range 32 {
+		wg.Go(func() {
+			for i := range 200 {
+				b := bytes.Repeat([]byte{byte(c), byte(i)}, (c*i*37)%40000/2+1)
+				task := &tandem.Task{Value: tandem.Value{Kind: tandem.Bytes, Data: b}}
+				if err := p.Call(context.Background(), task); err != nil {
+					t.Error(err)
+					return
+				}
+				if task.Result.Outcome != tandem.OK || !bytes.Equal(task.Result.Value.Data, b) {
+					t.Errorf("caller %d item %d of %d bytes came back wrong: %v", c, i, len(b), task.Result.Outcome)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestCrashCostsOneItem(t *testing.T) {
+	p := started(t, testConfig("behave"))
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	got := map[tandem.Outcome]int{}
+	for i := range 200 {
+		wg.Go(func() {
+			s := fmt.Sprint("item ", i)
+			if i%50 == 25 {
+				s = []string{"exit", "kill"}[i/50%2]
+			}
+			task := call(t, p, s)
+			mu.Lock()
+			defer mu.Unlock()
+			got[task.Result.Outcome]++
+			if task.Result.Outcome == tandem.Crashed {
+				t.Log(task.Result.Err)
+			}
+		})
+	}
+	wg.Wait()
+	if got[tandem.OK] != 196 || got[tandem.Crashed] != 4 {
+		t.Fatalf("got %v, want 196 ok and 4 crashed", got)
+	}
+}
+
+func BenchmarkCallSync(b *testing.B) {
+	p := started(b, testConfig("echo"))
+	task := &tandem.Task{Value: tandem.Value{Kind: tandem.Bytes, Data: make([]byte, 64)}}
+	for b.Loop() {
+		if err := p.Call(context.Background(), task); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkCall256(b *testing.B) {
+	p := started(b, testConfig("echo"))
+	b.SetParallelism(128)
+	b.RunParallel(func(pb *testing.PB) {
+		task := &tandem.Task{Value: tandem.Value{Kind: tandem.Bytes, Data: make([]byte, 64)}}
+		for pb.Next() {
+			if err := p.Call(context.Background(), task); err != nil {
+				b.Error(err)
+			}
+		}
+	})
+}
+
+type counter struct {
+	n, want int
+	mu      sync.Mutex
+	done    chan struct{}
+}
+
+func (c *counter) Complete(ts []*tandem.Task) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.n += len(ts); c.n == c.want {
+		close(c.done)
+	}
+}
+
+func BenchmarkSubmit(b *testing.B) {
+	p := started(b, testConfig("echo"))
+	c := &counter{want: b.N, done: make(chan struct{})}
+	payload := make([]byte, 64)
+	b.ResetTimer()
+	batch := make([]*tandem.Task, 0, 64)
+	for i := 0; i < b.N; {
+		batch = batch[:0]
+		for range min(64, b.N-i) {
+			batch = append(batch, &tandem.Task{Value: tandem.Value{Kind: tandem.Bytes, Data: payload}, Owner: c})
+		}
+		i += len(batch)
+		for ts := batch; len(ts) > 0; {
+			n, err := p.Submit(context.Background(), ts)
+			if err != nil {
+				b.Fatal(err)
+			}
+			ts = ts[n:]
+		}
+	}
+	<-c.done
+}

@@ -1,0 +1,366 @@
+package procpool
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"tandem"
+	"tandem/internal/arena"
+	"tandem/internal/proc"
+	"tandem/internal/supervise"
+	"tandem/internal/wire"
+)
+
+const controlSize = arena.ControlSize
+
+func yield() { runtime.Gosched() }
+
+func (w *worker) name() string { return w.p.cfg.Step + "/" + strconv.Itoa(w.place+1) }
+
+// place keeps one worker running: a dead one is replaced at once, while its burial goes on beside.
+func (p *Pool) place(ctx context.Context, place int) {
+	var policy supervise.Policy
+	var burials sync.WaitGroup
+	defer burials.Wait()
+	for ctx.Err() == nil {
+		p.event(place, "new", "starting", "")
+		w, err := p.start(ctx, place)
+		if ctx.Err() != nil && w == nil {
+			return
+		}
+		end := supervise.Start
+		if err == nil {
+			if surplus := p.admit(w); surplus {
+				w.drain()
+				burials.Go(w.bury)
+				return
+			}
+			select {
+			case <-w.leave:
+			case <-ctx.Done():
+				p.retire(w)
+				if errors.Is(context.Cause(ctx), tandem.ErrClosed) {
+					w.drain()
+				} else {
+					w.process.Kill()
+				}
+			}
+			burials.Go(w.bury)
+			if ctx.Err() != nil {
+				return
+			}
+			p.mu.Lock()
+			end = supervise.Idle
+			if w.served || w.inflight > 0 {
+				end = supervise.Served
+			}
+			err = w.reason
+			p.mu.Unlock()
+		} else if e, ok := errors.AsType[*tandem.Error](err); ok && e.Kind != tandem.KindCrash && e.Kind != tandem.KindTimeout {
+			end = supervise.Fatal
+		}
+		d := policy.Next(end, time.Now())
+		if d.GiveUp {
+			p.giveUp(place, err)
+			return
+		}
+		select {
+		case <-time.After(d.Wait):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// admit lets a started worker take tasks. In mode auto an async worker makes the others surplus.
+func (p *Pool) admit(w *worker) (surplus bool) {
+	p.mu.Lock()
+	if w.place > 0 && p.cfg.Mode == tandem.Auto && p.mode == tandem.Async {
+		p.mu.Unlock()
+		return true
+	}
+	if !w.dead {
+		p.workers = append(p.workers, w)
+		w.setWindow(windowFor(w.parallel, p.service))
+	}
+	var do chores
+	p.pump(&do)
+	p.room.Broadcast()
+	p.setReady()
+	p.mu.Unlock()
+	p.event(w.place, "starting", "idle", "ready, pid "+strconv.Itoa(w.process.PID()))
+	p.finish(&do, true)
+	return false
+}
+
+// giveUp ends the pool: err says why no worker can be had.
+func (p *Pool) giveUp(place int, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.gaveUp {
+		p.gaveUp = true
+		p.err = err
+		if err == nil {
+			p.err = &tandem.Error{Op: "start worker", On: p.cfg.Step, Kind: tandem.KindStart, Message: "the worker ends again and again before it runs anything"}
+		}
+		p.setReady()
+		p.room.Broadcast()
+		p.checkEmpty()
+	}
+}
+
+// start starts a worker and waits until it is ready. The error is a *tandem.Error.
+func (p *Pool) start(ctx context.Context, place int) (*worker, error) {
+	fail := func(err error) (*worker, error) {
+		e, ok := errors.AsType[*tandem.Error](err)
+		if !ok {
+			e = &tandem.Error{Kind: tandem.KindStart, Message: err.Error(), Err: err}
+		}
+		e.Op, e.On = "start worker", p.cfg.Step
+		return nil, e
+	}
+	mem, err := p.takeArenas()
+	if err != nil {
+		return fail(err)
+	}
+	sock, child, err := proc.SocketPair()
+	if err != nil {
+		p.giveArenas(mem)
+		return fail(err)
+	}
+	w := &worker{p: p, place: place, sock: sock, mem: mem, ctl: arena.ControlOf(mem.out.Mem),
+		blocks: arena.NewBlocks(p.cfg.ArenaSize), rbuf: make([]byte, 2*wire.MaxFrame),
+		flushing: make(chan struct{}, 1), wakeRead: make(chan struct{}, 1), leave: make(chan struct{}), readDone: make(chan struct{})}
+	w.ctl.Reset()
+	spec := proc.Spec{Argv: p.cfg.Argv, Dir: p.cfg.Dir, Env: p.environ(place), Files: []*os.File{child, mem.in.File(), mem.out.File()}}
+	if p.cfg.OnOutput != nil {
+		spec.Output = func(stream int, chunk []byte) { p.cfg.OnOutput(place, stream, chunk) }
+	}
+	w.process, err = proc.Start(spec)
+	child.Close()
+	if err != nil {
+		sock.Close()
+		p.giveArenas(mem)
+		return fail(err)
+	}
+	stop := context.AfterFunc(ctx, w.process.Kill)
+	defer stop()
+	if err := w.handshake(); err != nil {
+		w.process.Kill()
+		<-w.process.Done()
+		sock.Close()
+		p.giveArenas(mem)
+		p.event(place, "starting", "dead", err.Error())
+		return fail(err)
+	}
+	w.reading = true
+	go w.reader()
+	go w.flusher()
+	go w.attend()
+	return w, nil
+}
+
+func (p *Pool) environ(place int) []string {
+	env := p.cfg.Env
+	if env == nil {
+		env = os.Environ()
+	}
+	return append(slices.Clone(env), "TANDEM_WORKER=1", "TANDEM_STEP="+p.cfg.Step, "TANDEM_PLACE="+strconv.Itoa(place+1))
+}
+
+// handshake sends HELLO and reads the answer.
+func (w *worker) handshake() error {
+	hello, err := w.p.hello()
+	if err != nil {
+		return err
+	}
+	if _, err := w.sock.Write(hello); err != nil {
+		return w.diedAtStart()
+	}
+	limit := w.p.cfg.StartTimeout
+	w.sock.SetReadDeadline(time.Now().Add(limit))
+	for {
+		n, err := w.sock.Read(w.rbuf[w.have:])
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return &tandem.Error{Kind: tandem.KindTimeout, Message: fmt.Sprintf("not ready after %v", limit), Trace: w.process.Tail(),
+				Hint: "does the module do long work while it is imported?"}
+		}
+		if err != nil {
+			return w.diedAtStart()
+		}
+		w.have += n
+		f, n, err := wire.Parse(w.rbuf[:w.have])
+		if err != nil {
+			return &tandem.Error{Kind: tandem.KindProtocol, Message: err.Error(), Trace: w.process.Tail(), Hint: "is this program a Tandem worker? See protocol/SPEC.md"}
+		}
+		if n == 0 {
+			continue
+		}
+		payload := append([]byte(nil), f.Payload...)
+		w.have = copy(w.rbuf, w.rbuf[n:w.have])
+		switch f.Type {
+		case wire.Ready:
+			w.sock.SetReadDeadline(time.Time{})
+			return w.readied(payload)
+		case wire.Error:
+			return refused(f, payload)
+		}
+		if f.Type < wire.Grease {
+			return &tandem.Error{Kind: tandem.KindProtocol, Message: fmt.Sprintf("want READY, got %v", f.Type)}
+		}
+	}
+}
+
+func (w *worker) readied(payload []byte) error {
+	var r wire.ReadyBody
+	if err := json.Unmarshal(payload, &r); err != nil || r.Protocol != wire.Version {
+		return &tandem.Error{Kind: tandem.KindProtocol, Message: fmt.Sprintf("READY speaks protocol %d, want %d (%v)", r.Protocol, wire.Version, err)}
+	}
+	w.parallel = 1
+	switch r.Mode {
+	case tandem.Thread:
+		w.parallel = w.p.cfg.Threads
+	case tandem.Async:
+		w.parallel = w.p.cfg.Concurrency
+	case tandem.Process:
+	default:
+		return &tandem.Error{Kind: tandem.KindProtocol, Message: fmt.Sprintf("READY with mode %q", r.Mode)}
+	}
+	w.p.mu.Lock()
+	if w.p.mode == tandem.Auto || w.place == 0 {
+		w.p.mode = r.Mode
+	}
+	w.p.mu.Unlock()
+	return nil
+}
+
+// refused is the worker's own word that it cannot start.
+func refused(f wire.Frame, payload []byte) error {
+	f.Payload = payload
+	var e wire.ErrorBody
+	if _, b, err := f.Service(); err == nil {
+		_ = json.Unmarshal(b, &e)
+	}
+	if e.Kind == "" {
+		e.Kind = tandem.KindProtocol
+	}
+	return &tandem.Error{Kind: e.Kind, Message: e.Message, Trace: e.Trace, Hint: e.Hint}
+}
+
+func (w *worker) diedAtStart() error {
+	w.process.Kill()
+	<-w.process.Done()
+	x := w.process.Exit()
+	return &tandem.Error{Kind: tandem.KindCrash, Message: "the worker ended before it was ready: " + x.String(), Trace: x.Tail,
+		Hint: "run it by hand to see why: " + fmt.Sprint(w.p.cfg.Argv)}
+}
+
+// attend notices the end of the process, also when a child of it keeps the channel open.
+func (w *worker) attend() {
+	<-w.process.Gone()
+	w.p.end(w, nil)
+}
+
+// end takes a worker out of service, for reason, or because its process has ended (nil). Its replacement may start.
+func (p *Pool) end(w *worker, reason *tandem.Error) {
+	p.mu.Lock()
+	if reason != nil && w.reason == nil && !w.dead {
+		w.reason = reason
+	}
+	p.leave(w)
+	p.mu.Unlock()
+	w.process.Kill()
+}
+
+// leave is the part of end that needs the mutex.
+func (p *Pool) leave(w *worker) {
+	w.setWindow(0)
+	if i := slices.Index(p.workers, w); i >= 0 {
+		p.workers = slices.Delete(p.workers, i, i+1)
+	}
+	if !isClosed(w.leave) {
+		close(w.leave)
+	}
+	if !w.dead {
+		w.dead = true
+		if !w.reading {
+			w.reading = true
+			w.wakeRead <- struct{}{} // to read what is left
+		}
+	}
+}
+
+// retire lets a worker finish what it has; it gets no more.
+func (p *Pool) retire(w *worker) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	w.retired = true
+	w.setWindow(0)
+	if i := slices.Index(p.workers, w); i >= 0 {
+		p.workers = slices.Delete(p.workers, i, i+1)
+	}
+	if !isClosed(w.leave) {
+		close(w.leave)
+	}
+}
+
+// drain asks the worker to finish and go, and kills it when it does not.
+func (w *worker) drain() {
+	w.p.retire(w)
+	_, _ = w.sock.TryWrite(wire.Append(nil, wire.Drain, 0, 0, nil))
+	select {
+	case <-w.process.Gone():
+	case <-time.After(w.p.cfg.Grace):
+		w.process.Kill()
+	}
+}
+
+// bury waits for the end of a worker that left, gives back what it had not started and settles what it was running.
+func (w *worker) bury() {
+	<-w.process.Gone()
+	w.sock.SetDeadline(time.Now().Add(200 * time.Millisecond)) // all there is to read is there; a child may keep the channel open
+	<-w.readDone
+	<-w.process.Done()
+	w.fills.Wait()
+	p := w.p
+	exit := w.process.Exit()
+	var do chores
+	p.mu.Lock()
+	p.stats.CPU += exit.CPU
+	crashed := w.inflight > w.abandoned || (w.reason == nil && !w.retired && !w.bye)
+	if crashed || w.reason != nil {
+		p.stats.Crashes++
+	}
+	why := exit.String()
+	if w.reason != nil {
+		why = w.reason.Message
+	}
+	p.inherit(w, exit, &do)
+	w.flushClosed()
+	p.pump(&do)
+	p.checkEmpty()
+	p.mu.Unlock()
+	w.sock.Close()
+	p.event(w.place, "draining", "dead", why)
+	p.finish(&do, true)
+	p.giveArenas(w.mem)
+}
+
+// flushClosed ends the flusher once nobody holds the writing mark.
+func (w *worker) flushClosed() {
+	w.wbuf = nil
+	for w.writing {
+		w.p.mu.Unlock()
+		time.Sleep(50 * time.Microsecond)
+		w.p.mu.Lock()
+	}
+	w.writing = true // for ever: nothing is written any more
+	close(w.flushing)
+}

@@ -1,0 +1,97 @@
+package procpool
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"tandem"
+	sdk "tandem/worker"
+)
+
+// The test binary is its own worker.
+func TestMain(m *testing.M) {
+	sdk.Register("echo", func(_ context.Context, in tandem.Value, give func(tandem.Value)) error { give(in); return nil })
+	sdk.Handle("fail", func(context.Context, string) (string, error) { return "", fmt.Errorf("no") })
+	sdk.HandleSeq("none", func(context.Context, string) iter.Seq2[string, error] { return func(func(string, error) bool) {} })
+	sdk.HandleSeq("three", func(_ context.Context, s string) iter.Seq2[string, error] {
+		return func(yield func(string, error) bool) {
+			for i := range 3 {
+				if !yield(fmt.Sprint(s, i), nil) {
+					return
+				}
+			}
+		}
+	})
+	sdk.Handle("sleep", func(ctx context.Context, s string) (string, error) {
+		d, err := time.ParseDuration(s)
+		if err != nil {
+			return "", err
+		}
+		select {
+		case <-time.After(d):
+		case <-ctx.Done():
+			return "", ctx.Err()
+		}
+		return s, nil
+	})
+	sdk.Handle("behave", behave)
+	sdk.Main()
+	goleak.VerifyTestMain(m)
+}
+
+// behave does what the item says.
+func behave(_ context.Context, s string) (string, error) {
+	switch what, arg, _ := strings.Cut(s, " "); what {
+	case "exit":
+		os.Exit(7)
+	case "kill":
+		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+		time.Sleep(time.Minute)
+	case "sleep":
+		d, _ := time.ParseDuration(arg)
+		time.Sleep(d)
+	case "panic":
+		panic("oh")
+	case "print":
+		fmt.Println("hello from the handler")
+		fmt.Fprintln(os.Stderr, "and from stderr")
+	}
+	return s, nil
+}
+
+func testConfig(handler string) Config {
+	return Config{Step: "test", Argv: []string{os.Args[0]}, Handler: handler, Workers: 2, ArenaSize: 64 << 20}
+}
+
+// started runs a pool for the length of the test.
+func started(t testing.TB, cfg Config) *Pool {
+	t.Helper()
+	p := New(cfg)
+	ended := make(chan error, 1)
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() { ended <- p.Run(ctx) }()
+	<-p.Ready()
+	t.Cleanup(func() {
+		p.Close()
+		select {
+		case err := <-ended:
+			if err != nil {
+				t.Errorf("Run: %v", err)
+			}
+		case <-time.After(20 * time.Second):
+			t.Error("Run does not end")
+			cancel()
+			<-ended
+		}
+		cancel()
+	})
+	return p
+}

@@ -1,0 +1,278 @@
+// Package procpool is the tandem.Pool on worker processes.
+//
+// Promises, beyond those of tandem.Pool:
+//
+//   - Tasks go to workers in batches: many frames a write, many a read. How many tasks wait inside a worker follows its service time, from
+//     512 for a no-op to none above 10 ms, where a task is bound to a worker only when that one is free.
+//   - Pool state is guarded by one mutex; nothing that can block is called under it. Completers are called without it.
+//   - The parent never waits for a worker: writes that do not fit are finished by the worker's own flusher.
+//   - A worker is judged by what the kernel says (its exit) and by what it answered; its control page is a hint for blame only.
+//   - A task's cost is about one microsecond of processor time in both processes together, and one allocation for its result.
+package procpool
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"tandem"
+	"tandem/internal/arena"
+	"tandem/internal/wire"
+)
+
+// Config says what a pool runs.
+type Config struct {
+	Step string   // name in messages and events
+	Argv []string // the worker program
+	Dir  string   // its working directory; empty means ours
+	Env  []string // its environment; nil means ours
+
+	Handler     string      // what the worker is to run
+	Home        string      // where the worker looks relative names up; empty means Dir
+	Mode        tandem.Mode // what the step asks; empty means tandem.Auto
+	Workers     int         // processes; zero means 1
+	Threads     int         // tasks at a time in each; zero means 1
+	Concurrency int         // tasks at a time in each worker in async mode; zero means 64
+	Output      string      // "json" or "pickle"; empty means json
+	Kwargs      bool        // values are objects of named arguments
+
+	Timeout      time.Duration // for one attempt; zero means none
+	StartTimeout time.Duration // until READY; zero means 60 s
+	Grace        time.Duration // for a drain, or for an answer to CANCEL; zero means 1 s
+	ArenaSize    int64         // bytes each way; zero means arena.DefaultSize
+
+	OnEvent  func(tandem.Event)                     // told of worker states; may be nil; must not block
+	OnOutput func(worker, stream int, chunk []byte) // told what workers print; may be nil; must not block
+}
+
+func (c Config) withDefaults() Config {
+	c.Mode = cmp.Or(c.Mode, tandem.Auto)
+	c.Workers = max(c.Workers, 1)
+	c.Threads = max(c.Threads, 1)
+	c.Concurrency = min(cmp.Or(c.Concurrency, 64), arena.MaxSlots)
+	c.Output = cmp.Or(c.Output, "json")
+	c.Home = cmp.Or(c.Home, c.Dir, ".")
+	c.StartTimeout = cmp.Or(c.StartTimeout, time.Minute)
+	c.Grace = cmp.Or(c.Grace, time.Second)
+	c.ArenaSize = cmp.Or(c.ArenaSize, arena.DefaultSize)
+	return c
+}
+
+// Pool is a pool of worker processes. Make one with New.
+type Pool struct {
+	cfg   Config
+	ready chan struct{}
+
+	mu       sync.Mutex
+	room     sync.Cond // a place in pending, or the end; guarded by mu
+	waiting  int       // callers in room.Wait
+	workers  []*worker // that can take tasks
+	pending  fifo      // accepted, not given to a worker
+	held     int       // accepted, not completed
+	window   int       // sum of the workers' windows
+	mode     tandem.Mode
+	closed   bool
+	ended    bool // Run has returned or is about to: nothing is accepted
+	isReady  bool
+	err      error         // why the pool gave up
+	empty    chan struct{} // closed when closed and held == 0, or when the pool gave up
+	gaveUp   bool
+	stop     context.Context // Run's: done when the run is stopped rather than finished
+	stats    tandem.PoolState
+	service  time.Duration // moving average of the service time
+	arenas   []*arenas     // for the next worker
+	lost     map[*tandem.Task]int
+	lastSeen int64
+}
+
+// New makes a pool; nothing runs before Run.
+func New(cfg Config) *Pool {
+	p := &Pool{cfg: cfg.withDefaults(), ready: make(chan struct{}), empty: make(chan struct{})}
+	p.room.L = &p.mu
+	p.mode = p.cfg.Mode
+	return p
+}
+
+// Ready is closed when a worker can run tasks or the pool has failed.
+func (p *Pool) Ready() <-chan struct{} { return p.ready }
+
+// Run is tandem.Pool's.
+func (p *Pool) Run(ctx context.Context) error {
+	defer p.freeArenas()
+	p.mu.Lock()
+	p.stop = ctx
+	p.mu.Unlock()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var wg sync.WaitGroup
+	for i := range p.cfg.Workers {
+		wg.Go(func() { p.place(ctx, i) })
+	}
+	wg.Go(func() { p.watch(ctx) })
+
+	var err error
+	select {
+	case <-p.empty:
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+	}
+	p.mu.Lock()
+	p.ended = true
+	if p.gaveUp {
+		err = p.err
+	}
+	p.room.Broadcast()
+	p.setReady()
+	p.mu.Unlock()
+	cancel(cmp.Or(err, tandem.ErrClosed))
+	wg.Wait()
+	p.cancelRest(err)
+	return err
+}
+
+// cancelRest completes what no worker can run any more.
+func (p *Pool) cancelRest(cause error) {
+	p.mu.Lock()
+	var rest []*tandem.Task
+	for t, ok := p.pending.pop(); ok; t, ok = p.pending.pop() {
+		t.Result = canceled(cause)
+		rest = append(rest, t)
+	}
+	p.held -= len(rest)
+	p.mu.Unlock()
+	complete(rest)
+}
+
+func canceled(cause error) tandem.Result {
+	msg := "the run was stopped"
+	if cause != nil && cause != context.Canceled {
+		msg += ": " + cause.Error()
+	}
+	return tandem.Result{Outcome: tandem.Canceled, Err: &tandem.Error{Op: "run", Kind: tandem.KindCanceled, Message: msg, Err: cause}}
+}
+
+// Close is tandem.Pool's.
+func (p *Pool) Close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed = true
+	p.room.Broadcast()
+	p.checkEmpty()
+}
+
+func (p *Pool) checkEmpty() {
+	if (p.closed && p.held == 0 || p.gaveUp) && !isClosed(p.empty) {
+		close(p.empty)
+	}
+}
+
+func (p *Pool) setReady() {
+	if !p.isReady {
+		p.isReady = true
+		close(p.ready)
+	}
+}
+
+func isClosed(c chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// State is tandem.Pool's.
+func (p *Pool) State() tandem.PoolState {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := p.stats
+	s.Mode, s.Running = p.mode, p.held
+	s.Workers = p.cfg.Workers
+	s.Threads = 1
+	switch p.mode {
+	case tandem.Thread:
+		s.Threads = p.cfg.Threads
+	case tandem.Async:
+		s.Threads = p.cfg.Concurrency
+	}
+	s.Concurrency = s.Workers * s.Threads
+	return s
+}
+
+func (p *Pool) event(worker int, from, to, reason string) {
+	if p.cfg.OnEvent != nil {
+		p.cfg.OnEvent(tandem.Event{Time: time.Now(), What: "worker", ID: fmt.Sprintf("%s/%d", p.cfg.Step, worker+1), From: from, To: to, Reason: reason})
+	}
+}
+
+// arenas is the shared memory of one worker; it is used again by its replacement.
+type arenas struct{ in, out *arena.Region }
+
+func (p *Pool) takeArenas() (*arenas, error) {
+	p.mu.Lock()
+	if n := len(p.arenas); n > 0 {
+		a := p.arenas[n-1]
+		p.arenas = p.arenas[:n-1]
+		p.mu.Unlock()
+		return a, nil
+	}
+	p.mu.Unlock()
+	in, err := arena.New("tandem-in", p.cfg.ArenaSize)
+	if err != nil {
+		return nil, err
+	}
+	out, err := arena.New("tandem-out", arena.ControlSize+p.cfg.ArenaSize)
+	if err == nil {
+		if err = in.Seal(true); err == nil {
+			err = out.Seal(false)
+		}
+		if err == nil {
+			return &arenas{in, out}, nil
+		}
+		out.Close()
+	}
+	in.Close()
+	return nil, err
+}
+
+func (p *Pool) giveArenas(a *arenas) {
+	p.mu.Lock()
+	p.arenas = append(p.arenas, a)
+	p.mu.Unlock()
+}
+
+func (p *Pool) freeArenas() {
+	for _, a := range p.arenas {
+		a.in.Close()
+		a.out.Close()
+	}
+	p.arenas = nil
+}
+
+// complete tells the owners; runs of one owner go in one call.
+func complete(ended []*tandem.Task) {
+	for len(ended) > 0 {
+		n := 1
+		for n < len(ended) && ended[n].Owner == ended[0].Owner {
+			n++
+		}
+		if o := ended[0].Owner; o != nil {
+			o.Complete(ended[:n])
+		}
+		ended = ended[n:]
+	}
+}
+
+// hello is the first frame for a worker.
+func (p *Pool) hello() ([]byte, error) {
+	return wire.AppendJSON(nil, wire.Hello, 0, wire.HelloBody{
+		Protocol: wire.Version, Step: p.cfg.Step, Handler: p.cfg.Handler, Dir: p.cfg.Home, Mode: p.cfg.Mode,
+		Threads: p.cfg.Threads, Concurrency: p.cfg.Concurrency, Output: p.cfg.Output, Kwargs: p.cfg.Kwargs,
+		Control: arena.ControlSize, InArena: p.cfg.ArenaSize, OutArena: p.cfg.ArenaSize,
+	})
+}
+
+var _ tandem.Pool = (*Pool)(nil)

@@ -1,0 +1,240 @@
+package procpool
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"tandem"
+	"tandem/internal/wire"
+)
+
+const (
+	maxValues   = 1 << 20 // values one task may give
+	maxGathered = 1 << 30 // and their bytes
+)
+
+// answer is one frame of a worker about a task, its bytes copied out.
+type answer struct {
+	id      uint64
+	mark    wire.Flags
+	failed  bool
+	service time.Duration
+	value   tandem.Value
+	err     wire.ErrorBody
+}
+
+// reader is the worker's own goroutine for reading. It rests while nothing is in flight, so that a direct caller can read itself.
+func (w *worker) reader() {
+	defer close(w.readDone)
+	for {
+		n, err := w.sock.Read(w.rbuf[w.have:])
+		if err == nil {
+			w.have += n
+			err = w.handle()
+		}
+		if err != nil {
+			w.readEnded(err)
+			return
+		}
+		if w.rest1() {
+			<-w.wakeRead
+		}
+	}
+}
+
+// rest1 gives the reading role back when nothing is in flight.
+func (w *worker) rest1() bool {
+	w.p.mu.Lock()
+	defer w.p.mu.Unlock()
+	if w.inflight > 0 || w.dead {
+		return false
+	}
+	w.reading = false
+	return true
+}
+
+// readEnded notes why no more answers will come. EOF needs no reason: the process's exit gives it.
+func (w *worker) readEnded(err error) {
+	if f, ok := err.(*wire.Fault); ok {
+		w.p.end(w, &tandem.Error{Op: "talk to worker", On: w.name(), Kind: tandem.KindProtocol, Message: f.Reason, Err: err,
+			Hint: "the worker program breaks the protocol: see protocol/SPEC.md"})
+		return
+	}
+	w.p.end(w, nil)
+}
+
+// handle takes every whole frame in rbuf: decode and copy first, then settle all under one lock.
+func (w *worker) handle() error {
+	off := 0
+	var bad error
+	w.answers = w.answers[:0]
+	for {
+		f, n, err := wire.Parse(w.rbuf[off:w.have])
+		if err != nil {
+			bad = err
+			break
+		}
+		if n == 0 {
+			break
+		}
+		off += n
+		if bad = w.decode(f); bad != nil {
+			break
+		}
+	}
+	w.have = copy(w.rbuf, w.rbuf[off:w.have])
+	if len(w.answers) == 0 {
+		return bad
+	}
+	var do chores
+	p := w.p
+	p.mu.Lock()
+	do.ended = w.ended(len(w.answers))
+	for i := range w.answers {
+		if err := p.settle(w, &w.answers[i], &do); err != nil {
+			bad = err
+			break
+		}
+	}
+	w.progress = p.lastSeen
+	w.setWindowNow()
+	p.pump(&do)
+	p.checkEmpty()
+	p.mu.Unlock()
+	clear(w.answers)
+	p.finish(&do, true)
+	return bad
+}
+
+// ended is a list to gather ended tasks in; its backing is fresh for large batches only.
+func (w *worker) ended(n int) []*tandem.Task { return make([]*tandem.Task, 0, n) }
+
+func (w *worker) setWindowNow() {
+	if !w.dead && !w.retired {
+		w.setWindow(windowFor(w.parallel, w.p.service))
+	}
+}
+
+// decode turns a frame into an answer.
+func (w *worker) decode(f wire.Frame) error {
+	switch {
+	case f.Type >= wire.Grease:
+		return nil
+	case f.Type == wire.Bye:
+		w.bye = true
+		return nil
+	case f.Type == wire.Error && f.ID == 0:
+		var e wire.ErrorBody
+		if _, b, err := f.Service(); err == nil {
+			_ = json.Unmarshal(b, &e)
+		}
+		return &wire.Fault{Reason: "the worker gave up: " + e.Message}
+	case f.Type != wire.Result && f.Type != wire.Error:
+		return &wire.Fault{Reason: fmt.Sprintf("%v frame from a worker that is ready", f.Type)}
+	}
+	service, body, err := f.Service()
+	if err != nil {
+		return err
+	}
+	a := answer{id: f.ID, service: service, mark: f.Flags & (wire.More | wire.None)}
+	switch {
+	case f.Type == wire.Error:
+		a.failed = true
+		if err := json.Unmarshal(body, &a.err); err != nil {
+			return &wire.Fault{Reason: "ERROR whose payload is not the JSON of section 6: " + err.Error()}
+		}
+	case f.Flags&wire.Blob != 0:
+		span, err := f.ReadSpan(body)
+		if err != nil {
+			return err
+		}
+		out := w.mem.out.Mem[controlSize:]
+		if !span.Within(uint64(len(out))) || span.End < w.released || span.End-w.released > 2*uint64(len(out)) {
+			return &wire.Fault{Reason: fmt.Sprintf("RESULT outside the arena: offset %d, length %d, end %d", span.Offset, span.Length, span.End)}
+		}
+		a.value = tandem.Value{Kind: f.Flags.Kind(), Data: append([]byte(nil), out[span.Offset:span.Offset+span.Length]...)}
+		w.released = span.End
+		w.ctl.Release(span.End)
+	case f.Flags&wire.None == 0:
+		a.value = tandem.Value{Kind: f.Flags.Kind(), Data: w.carve(body)}
+	}
+	w.answers = append(w.answers, a)
+	return nil
+}
+
+// carve copies b. Small values share a slab of 4 KiB: one allocation for dozens of them.
+func (w *worker) carve(b []byte) []byte {
+	if len(b) == 0 {
+		return nil
+	}
+	if len(b) > 512 {
+		return append([]byte(nil), b...)
+	}
+	if len(w.slab) < len(b) {
+		w.slab = make([]byte, 4096)
+	}
+	c := w.slab[:len(b):len(b)]
+	w.slab = w.slab[len(b):]
+	copy(c, b)
+	return c
+}
+
+// settle applies an answer to its task.
+func (p *Pool) settle(w *worker, a *answer, do *chores) error {
+	s, i := w.find(a.id)
+	if s == nil {
+		return &wire.Fault{Reason: fmt.Sprintf("answer for task %#x, which does not run on this worker", a.id)}
+	}
+	t := s.task
+	if a.mark&wire.More != 0 {
+		s.total += int64(len(a.value.Data)) + 64
+		if len(s.values) >= maxValues || s.total > maxGathered {
+			return &wire.Fault{Reason: fmt.Sprintf("a task gave more than %d values or 1 GiB", maxValues)}
+		}
+		if t != nil {
+			s.values = append(s.values, a.value)
+		}
+		return nil
+	}
+	p.service += (min(a.service, time.Second) - p.service) / 8
+	p.stats.Service += a.service
+	w.served = true
+	if t != nil {
+		t.Attempts++
+		p.stats.Attempts++
+		if t.Attempts > 1 {
+			p.stats.Retries++
+		}
+		t.Result = w.result(s, a)
+		p.held--
+		do.ended = append(do.ended, t)
+	}
+	w.drop(i)
+	if w.retired && w.inflight == w.abandoned {
+		w.process.Kill()
+	}
+	return nil
+}
+
+func (w *worker) result(s *slot, a *answer) tandem.Result {
+	r := tandem.Result{Outcome: tandem.OK, Service: a.service}
+	switch {
+	case a.failed:
+		r.Outcome = tandem.Failed
+		r.Err = &tandem.Error{Op: "run", Kind: a.err.Kind, Message: a.err.Message, Trace: a.err.Trace, Hint: a.err.Hint}
+		return r
+	case len(s.values) == 0 && a.mark&wire.None != 0:
+		r.Outcome = tandem.Filtered
+		return r
+	case len(s.values) == 0:
+		r.Value, r.Count = a.value, 1
+		return r
+	}
+	values := append([]tandem.Value(nil), s.values...)
+	if a.mark&wire.None == 0 {
+		values = append(values, a.value)
+	}
+	r.Value, r.Rest, r.Count = values[0], values[1:], len(values)
+	return r
+}

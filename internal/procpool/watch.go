@@ -1,0 +1,128 @@
+package procpool
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"tandem"
+	"tandem/internal/arena"
+	"tandem/internal/wire"
+)
+
+// watch ends attempts whose time is up. It reads the control pages: no message, no system call per worker.
+func (p *Pool) watch(ctx context.Context) {
+	if p.cfg.Timeout <= 0 {
+		return
+	}
+	tick := time.NewTicker(min(max(p.cfg.Timeout/20, time.Millisecond), 50*time.Millisecond))
+	defer tick.Stop()
+	p.mu.Lock()
+	p.lastSeen = arena.Now()
+	p.mu.Unlock()
+	for {
+		select {
+		case <-tick.C:
+			p.look(arena.Now())
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (p *Pool) look(now int64) {
+	var do chores
+	var kill []*worker
+	p.mu.Lock()
+	p.lastSeen = now
+	for _, w := range append([]*worker(nil), p.workers...) {
+		late := false
+		for s := range w.parallel {
+			id, since := w.ctl.Slot(s)
+			if since == 0 || now-since <= int64(p.cfg.Timeout) {
+				continue
+			}
+			if s, i := w.find(id); s != nil && !s.abandoned && s.task != nil {
+				p.expire(w, i, now, &do)
+				late = true
+			}
+		}
+		switch {
+		case late && w.parallel == 1:
+			// The slot is free for a replacement at once; the items behind it go back when the process is really gone.
+			w.reason = &tandem.Error{Kind: tandem.KindTimeout, Message: "killed: an item ran longer than " + p.cfg.Timeout.String()}
+			p.leave(w)
+			kill = append(kill, w)
+		case w.silent(now):
+			w.reason = &tandem.Error{Kind: tandem.KindTimeout, Message: "killed: the worker neither answers nor says what it runs"}
+			p.leave(w)
+			kill = append(kill, w)
+		}
+	}
+	p.checkEmpty()
+	p.mu.Unlock()
+	for _, w := range kill {
+		w.process.Kill()
+	}
+	p.finish(&do, true)
+}
+
+// expire ends a task as timed out. In a worker that runs several, the handler gets a CANCEL; one that ignores it keeps its thread until the
+// worker is retired.
+func (p *Pool) expire(w *worker, i uint32, now int64, do *chores) {
+	s := &w.slots[i]
+	t := s.task
+	t.Attempts++
+	p.stats.Attempts++
+	p.stats.Service += p.cfg.Timeout
+	t.Result = tandem.Result{Outcome: tandem.TimedOut, Service: p.cfg.Timeout, Err: &tandem.Error{Op: "run", Kind: tandem.KindTimeout,
+		Message: fmt.Sprintf("not done after %v, killed", p.cfg.Timeout), Hint: "raise the step's timeout, or find out what it waits for"}}
+	p.held--
+	do.ended = append(do.ended, t)
+	s.task, s.abandoned = nil, true
+	w.abandoned++
+	if w.parallel == 1 {
+		return
+	}
+	w.wbuf = wire.Append(w.wbuf, wire.Cancel, 0, s.id(i), nil)
+	w.wake(do)
+	gen, id := s.gen, i
+	time.AfterFunc(p.cfg.Grace, func() { p.overdue(w, id, gen) })
+}
+
+// overdue retires a worker in which a canceled handler still runs: a replacement starts, the others in it may finish.
+func (p *Pool) overdue(w *worker, i uint32, gen uint32) {
+	p.mu.Lock()
+	still := !w.dead && w.slots[i].gen == gen
+	p.mu.Unlock()
+	if !still {
+		return
+	}
+	p.retire(w)
+	p.mu.Lock()
+	alone := w.inflight == w.abandoned
+	p.mu.Unlock()
+	if alone {
+		w.process.Kill()
+	}
+}
+
+// silent says that a worker has had a task for longer than the timeout allows but shows nothing as running: our own clock bounds a worker that
+// does not keep its control page.
+func (w *worker) silent(now int64) bool {
+	if w.inflight == w.abandoned {
+		return false
+	}
+	oldest := now
+	for i := range w.slots {
+		if s := &w.slots[i]; s.task != nil && s.seq > 0 {
+			oldest = min(oldest, s.sentAt)
+		}
+	}
+	for s := range w.parallel {
+		if _, since := w.ctl.Slot(s); since != 0 {
+			return false
+		}
+	}
+	return now-max(oldest, w.progress) > int64(w.p.cfg.Timeout)+int64(5*time.Second)
+}

@@ -1,0 +1,205 @@
+package procpool
+
+import (
+	"sync"
+	"time"
+
+	"tandem"
+	"tandem/internal/arena"
+	"tandem/internal/proc"
+	"tandem/internal/wire"
+)
+
+// worker is one worker process. Fields are guarded by the pool's mutex, but for those of the reading role (whoever reads the socket:
+// the worker's reader goroutine or a direct caller).
+type worker struct {
+	p        *Pool
+	place    int
+	process  *proc.Process
+	sock     *proc.Socket
+	mem      *arenas
+	ctl      arena.Control
+	parallel int // tasks the worker runs at a time
+
+	slots     []slot
+	free      []uint32
+	inflight  int
+	abandoned int // of those: timed out, still running
+	window    int
+	bytes     int // of inline values in flight
+	sent      uint64
+	served    bool // it has answered a task
+	blocks    *arena.Blocks
+	fills     sync.WaitGroup // values being copied into the arena
+	wbuf      []byte
+	spare     []byte
+	writing   bool   // somebody writes the socket, or is about to
+	rest      []byte // what did not fit; the flusher's
+	reading   bool   // somebody reads the socket, or is about to
+	dead      bool
+	retired   bool
+	reason    *tandem.Error // why we ended it
+	progress  int64         // coarse time of the last answer
+
+	flushing chan struct{} // wakes the flusher
+	wakeRead chan struct{} // wakes the reader
+	leave    chan struct{} // closed when the worker is of no more use: a replacement may start
+	readDone chan struct{}
+
+	// The reading role's.
+	rbuf     []byte
+	have     int
+	answers  []answer
+	slab     []byte
+	bye      bool
+	released uint64 // of the out-arena
+}
+
+// slot is one task inside a worker.
+type slot struct {
+	gen       uint32
+	task      *tandem.Task
+	seq       uint64 // the how manieth task sent; 0 while its value is being copied
+	inline    int
+	offset    uint64 // in the in-arena
+	size      uint64
+	values    []tandem.Value
+	total     int64
+	sentAt    int64
+	abandoned bool
+}
+
+func (s *slot) id(index uint32) uint64 { return uint64(s.gen)<<32 | uint64(index) }
+
+// take puts t into a free slot.
+func (w *worker) take(t *tandem.Task) uint32 {
+	var i uint32
+	if n := len(w.free); n > 0 {
+		i = w.free[n-1]
+		w.free = w.free[:n-1]
+	} else {
+		i = uint32(len(w.slots))
+		w.slots = append(w.slots, slot{gen: 1})
+	}
+	s := &w.slots[i]
+	s.task, s.sentAt = t, w.p.lastSeen
+	w.inflight++
+	return i
+}
+
+// drop frees a slot.
+func (w *worker) drop(i uint32) {
+	s := &w.slots[i]
+	if s.size > 0 {
+		w.blocks.Give(s.offset, s.size)
+	}
+	if s.abandoned {
+		w.abandoned--
+	}
+	w.bytes -= s.inline
+	gen := s.gen + 1
+	if gen == 0 {
+		gen = 1
+	}
+	*s = slot{gen: gen, values: s.values[:0]}
+	w.free = append(w.free, i)
+	w.inflight--
+}
+
+// find is the slot of an id the worker sent, or nil when it is stale or forged.
+func (w *worker) find(id uint64) (*slot, uint32) {
+	i := uint32(id)
+	if int(i) >= len(w.slots) {
+		return nil, 0
+	}
+	s := &w.slots[i]
+	if s.gen != uint32(id>>32) || s.seq == 0 {
+		return nil, 0
+	}
+	return s, i
+}
+
+// wake makes sure that somebody writes what is in wbuf and that somebody reads the answers.
+func (w *worker) wake(do *chores) {
+	if !w.writing {
+		w.writing = true
+		do.flush = append(do.flush, writer{w, w.inflight <= 2})
+	}
+	if !w.reading {
+		w.reading = true
+		w.wakeRead <- struct{}{}
+	}
+}
+
+// filled sends the frame of a value that now lies in the arena, or puts the task back when the worker has died meanwhile.
+func (w *worker) filled(f fill, do *chores) {
+	s := &w.slots[f.index]
+	if w.dead {
+		w.p.pending.unpop(s.task)
+		w.drop(f.index)
+		w.p.pump(do)
+		return
+	}
+	w.sent++
+	s.seq = w.sent
+	w.wbuf = wire.AppendTaskBlob(w.wbuf, s.id(f.index), s.task.Value.Kind, wire.Span{Offset: f.offset, Length: s.size})
+	w.wake(do)
+}
+
+// flusher writes for callers that brought one task: it lets others add theirs first.
+func (w *worker) flusher() {
+	for range w.flushing {
+		w.flush(true)
+	}
+}
+
+// flush writes wbuf until it is empty. The caller holds the writing mark. Only the flusher may wait for the worker.
+func (w *worker) flush(flusher bool) {
+	p := w.p
+	if flusher {
+		if len(w.rest) > 0 {
+			_, _ = w.sock.Write(w.rest) // a broken channel shows at the reader
+			w.rest = nil
+		}
+		yield()
+	}
+	p.mu.Lock()
+	for len(w.wbuf) > 0 && !w.dead {
+		b := w.wbuf
+		w.wbuf, w.spare = w.spare[:0], nil
+		p.mu.Unlock()
+		var n int
+		var err error
+		if flusher {
+			_, err = w.sock.Write(b)
+			n = len(b)
+		} else {
+			n, err = w.sock.TryWrite(b)
+		}
+		if err == nil && n < len(b) {
+			w.rest = b[n:]
+			w.flushing <- struct{}{} // the mark goes with it
+			return
+		}
+		p.mu.Lock()
+		w.spare = b[:0]
+	}
+	w.writing = false
+	p.mu.Unlock()
+}
+
+// window is how many tasks may be inside the worker.
+func windowFor(parallel int, service time.Duration) int {
+	switch {
+	case service <= 0:
+		return 2 * parallel
+	case service >= lateBinding:
+		return parallel
+	}
+	return min(max(int(windowTime/service)*parallel, parallel)+parallel, max(maxWindow, 2*parallel))
+}
+
+func (w *worker) setWindow(n int) {
+	w.p.window += n - w.window
+	w.window = n
+}

@@ -1,0 +1,172 @@
+// Package tandem holds the words and the contracts: what a value, a task, an outcome, a pool and a queue are.
+//
+// Everything else in the module speaks these words. The package imports only the standard library, starts no goroutine and
+// holds no state. To run a flow see package engine; to write a worker process see package worker.
+package tandem
+
+import (
+	"context"
+	"time"
+)
+
+// Kind says how the bytes of a [Value] are to be read. The numbers are those of the worker protocol.
+type Kind uint8
+
+const (
+	Null   Kind = iota // no value
+	Bytes              // raw bytes
+	Text               // UTF-8, or a path, which may hold any byte but zero
+	JSON               // one JSON text
+	Pickle             // a Python pickle; travels between Python steps only
+)
+
+func (k Kind) String() string {
+	if int(k) < len(kindNames) {
+		return kindNames[k]
+	}
+	return "unknown"
+}
+
+var kindNames = [...]string{"null", "bytes", "text", "json", "pickle"}
+
+// Value is a piece of data on its way through a flow. Whoever holds a Value may read Data and must not change it.
+type Value struct {
+	Kind Kind
+	Data []byte
+}
+
+// TextValue is s as a Value. It copies s.
+func TextValue(s string) Value { return Value{Kind: Text, Data: []byte(s)} }
+
+// Mode is how a step runs its handler.
+type Mode string
+
+const (
+	Auto      Mode = "auto"      // Tandem chooses
+	Goroutine Mode = "goroutine" // in this process; for work that waits
+	Thread    Mode = "thread"    // in threads of a worker process
+	Async     Mode = "async"     // on an event loop in a worker process
+	Process   Mode = "process"   // one at a time in each of several worker processes; for work that computes
+)
+
+// Modes lists every mode a user may write, in the order in which help shows them.
+var Modes = []Mode{Auto, Goroutine, Thread, Async, Process}
+
+// Outcome is how an item ended. An item ends in exactly one.
+type Outcome string
+
+const (
+	OK       Outcome = "ok"
+	Failed   Outcome = "failed"    // the handler said no: an error, a bad status, an exit code
+	TimedOut Outcome = "timed_out" // its time was up; what ran it was stopped
+	Crashed  Outcome = "crashed"   // the worker process died under it
+	Canceled Outcome = "canceled"  // the run was stopped before it ended
+	Filtered Outcome = "filtered"  // a handler gave no value for it: nothing to carry on
+)
+
+// Outcomes lists every outcome in the order in which reports show them.
+var Outcomes = []Outcome{OK, Failed, TimedOut, Crashed, Canceled, Filtered}
+
+// Result is what became of one task.
+type Result struct {
+	Outcome Outcome
+	Value   Value         // the first value, when Count ≥ 1
+	Rest    []Value       // the others, when the handler gave several
+	Count   int           // how many values
+	Err     *Error        // set unless Outcome is OK or Filtered
+	Service time.Duration // how long the handler ran in the last attempt
+}
+
+// Give is a result of one value.
+func Give(v Value) Result { return Result{Outcome: OK, Value: v, Count: 1} }
+
+// Task is one handler to be applied to one item.
+//
+// The submitter owns it until Submit accepts it and again from Complete on; in between it is the pool's.
+type Task struct {
+	ID       string    // the item's id: stable, from its source
+	Source   Value     // what the source gave for the item
+	Value    Value     // what the step before gave; the handler's argument
+	Attempts int       // how often a handler was started on it; counted by the pool
+	Result   Result    // set by the pool before Complete
+	Owner    Completer // told when the task has ended; nil for Call
+	Ref      any       // the owner's own mark
+}
+
+// Completer is told about tasks that have ended. Complete is called from the pool's goroutines, with each accepted task exactly
+// once over all calls; it must not block and must not keep the slice.
+type Completer interface {
+	Complete(ended []*Task)
+}
+
+// Pool runs tasks in workers of one mode.
+//
+//   - Run starts the workers and serves until the pool is closed and empty (nil), a worker cannot be started (the reason), or ctx is
+//     done. When Run returns no worker is left and every accepted task has been completed, at the worst as Canceled.
+//   - Submit hands over tasks, in order, and blocks while the pool is full. It returns how many were accepted: at least one when err
+//     is nil. It fails with ErrClosed after Close or after Run has ended, or with the cause of ctx. Safe for many callers.
+//   - Close says that no task will follow. It may be called more than once.
+//   - Ready is closed when the pool can run tasks, or has failed to (then Run returns).
+//   - A worker that dies costs the tasks it was running; tasks that it had not started are run elsewhere without counting an attempt.
+type Pool interface {
+	Run(ctx context.Context) error
+	Submit(ctx context.Context, tasks []*Task) (int, error)
+	Close()
+	Ready() <-chan struct{}
+	State() PoolState
+}
+
+// PoolState is a snapshot of a pool.
+type PoolState struct {
+	Mode        Mode
+	Workers     int           // worker processes, 0 for goroutines
+	Threads     int           // tasks at a time in each worker process
+	Concurrency int           // tasks at a time in the whole pool
+	Running     int           // tasks accepted and not completed
+	Attempts    int64         // handlers started
+	Retries     int64         // of those, attempts after the first of a task
+	Crashes     int64         // workers that died or were killed while serving
+	Service     time.Duration // time the handlers ran, over all attempts
+	CPU         time.Duration // processor time of worker processes that have ended; -1 when it cannot be told
+}
+
+// Queue is the bounded hand-over between two steps.
+//
+//   - Put blocks while the queue is full (items or bytes) and returns the cause of ctx, or ErrClosed. A task larger than the whole
+//     byte bound is let in alone, so that nothing waits for ever.
+//   - Take blocks while the queue is empty and returns how many tasks it placed in buf: the oldest, in order. After Close it hands out
+//     what is left and then fails with ErrClosed.
+//   - Safe for many callers on both sides.
+type Queue interface {
+	Put(ctx context.Context, tasks []*Task) error
+	Take(ctx context.Context, buf []*Task) (int, error)
+	Close()
+	Len() (items int, bytes int64)
+}
+
+// Source gives the items of a flow.
+//
+// Each calls yield once per item, in order, from its own goroutine and stops when yield returns false. yield blocks while the flow
+// is full, so a source is never read ahead of the queues. The ids are unique and the same in every run over the same source. Total
+// is the number of items when it is known without reading everything, else -1.
+type Source interface {
+	Each(ctx context.Context, yield func(id string, v Value) bool) error
+	Total() int64
+}
+
+// Sink takes the items that have ended, each exactly once, from one goroutine. When Write fails the run stops; written says how many
+// of the tasks are safely in. Close flushes; what cannot be flushed is an error too.
+type Sink interface {
+	Write(ended []*Task) (written int, err error)
+	Close() error
+}
+
+// Event is a typed fact: what changed, from which state to which, and why. Logs, progress and reports subscribe to events.
+type Event struct {
+	Time   time.Time
+	What   string // "worker", "step", "run"
+	ID     string // "thumb/1" is worker 1 of step thumb
+	From   string
+	To     string
+	Reason string
+}

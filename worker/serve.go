@@ -1,0 +1,337 @@
+package worker
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+
+	"tandem"
+	"tandem/internal/arena"
+	"tandem/internal/wire"
+)
+
+// descriptors of the channel, the in-arena, and the control page with the out-arena.
+type descriptors [3]uintptr
+
+// server is one worker process. The reader goroutine reads frames; with one thread it runs the handler too.
+type server struct {
+	sock  *os.File
+	in    []byte
+	ctl   arena.Control
+	out   []byte // the out-arena
+	hello wire.HelloBody
+	f     Func
+
+	mu      sync.Mutex // guards all below when there are threads
+	ring    arena.Ring
+	pending []byte // frames not yet written
+	spare   []byte
+	sending bool
+	since   int64 // when the first of pending was added
+	cancels map[uint64]context.CancelFunc
+}
+
+func serve(d descriptors, find func(string) (Func, []string)) int {
+	s := &server{sock: os.NewFile(d[0], "tandem"), cancels: map[uint64]context.CancelFunc{}}
+	arena.CloseOnExec(d[:]...)
+	defer s.sock.Close()
+	err := s.handshake(d, find)
+	if err == nil {
+		err = s.loop()
+	}
+	switch {
+	case err == nil, errors.Is(err, io.EOF):
+		return 0
+	default:
+		fmt.Fprintln(os.Stderr, "tandem worker:", err)
+		return 70
+	}
+}
+
+// handshake reads HELLO and answers READY or says why not.
+func (s *server) handshake(d descriptors, find func(string) (Func, []string)) error {
+	head := make([]byte, wire.HeaderSize)
+	if _, err := io.ReadFull(s.sock, head); err != nil {
+		return io.EOF
+	}
+	size := binary.LittleEndian.Uint32(head)
+	if size < wire.HeaderSize || size > wire.MaxFrame {
+		return fmt.Errorf("first frame of %d bytes", size)
+	}
+	buf := append(head, make([]byte, size-wire.HeaderSize)...)
+	if _, err := io.ReadFull(s.sock, buf[wire.HeaderSize:]); err != nil {
+		return io.EOF
+	}
+	f, _, err := wire.Parse(buf)
+	if err != nil || f.Type != wire.Hello {
+		return fmt.Errorf("want HELLO first, got %v (%v)", f.Type, err)
+	}
+	if err := json.Unmarshal(f.Payload, &s.hello); err != nil {
+		return fmt.Errorf("read HELLO: %w", err)
+	}
+	refuse := func(kind, hint, format string, args ...any) error {
+		e := wire.ErrorBody{Kind: kind, Message: fmt.Sprintf(format, args...), Hint: hint}
+		_, _ = s.sock.Write(wire.AppendError(nil, 0, 0, e))
+		return io.EOF
+	}
+	if s.hello.Protocol != wire.Version {
+		return refuse(tandem.KindUnsupported, "build the worker and tandem from the same version", "protocol %d, this worker speaks %d", s.hello.Protocol, wire.Version)
+	}
+	var names []string
+	if s.f, names = find(s.hello.Handler); s.f == nil {
+		return refuse(tandem.KindNotCallable, "registered: "+strings.Join(names, ", "), "no handler %q is registered in this worker", s.hello.Handler)
+	}
+	if s.hello.Mode == tandem.Async {
+		return refuse(tandem.KindUnsupported, "use mode: thread", "a Go worker has no event loop")
+	}
+	if s.in, err = arena.Open(d[1], s.hello.InArena, false); err != nil {
+		return err
+	}
+	page, err := arena.Open(d[2], s.hello.Control+s.hello.OutArena, true)
+	if err != nil {
+		return err
+	}
+	s.ctl, s.out = arena.ControlOf(page), page[s.hello.Control:]
+	s.ring.Size = uint64(s.hello.OutArena)
+	mode := tandem.Process
+	if s.hello.Threads > 1 {
+		mode = tandem.Thread
+	}
+	ready, err := wire.AppendJSON(nil, wire.Ready, 0, wire.ReadyBody{Protocol: wire.Version, PID: os.Getpid(), Mode: mode, Language: "go " + strings.TrimPrefix(runtime.Version(), "go")})
+	if err != nil {
+		return err
+	}
+	ready = wire.Append(ready, wire.Grease+wire.Type(rand.IntN(16)), wire.Flags(rand.IntN(256)), rand.Uint64(), nil)
+	_, err = s.sock.Write(ready)
+	return err
+}
+
+// loop reads frames until the channel ends or DRAIN.
+func (s *server) loop() error {
+	run, wait := s.runner()
+	buf := make([]byte, 512<<10)
+	have := 0
+	for {
+		n, err := s.sock.Read(buf[have:])
+		if n == 0 {
+			if err == nil || errors.Is(err, io.EOF) {
+				err = io.EOF
+			}
+			return err
+		}
+		have += n
+		off := 0
+		for {
+			f, n, err := wire.Parse(buf[off:have])
+			if err != nil {
+				return err
+			}
+			if n == 0 {
+				break
+			}
+			off += n
+			switch {
+			case f.Type == wire.Task:
+				in, err := s.value(f)
+				if err != nil {
+					return err
+				}
+				run(f.ID, in)
+			case f.Type == wire.Cancel:
+				s.cancel(f.ID)
+			case f.Type == wire.Drain:
+				wait()
+				s.mu.Lock()
+				s.pending = wire.Append(s.pending, wire.Bye, 0, 0, nil)
+				s.mu.Unlock()
+				return s.flush()
+			case f.Type < wire.Grease:
+				return fmt.Errorf("unexpected %v", f.Type)
+			}
+		}
+		if s.hello.Threads <= 1 {
+			if err := s.flush(); err != nil {
+				return err
+			}
+		}
+		have = copy(buf, buf[off:have])
+	}
+}
+
+func (s *server) value(f wire.Frame) (tandem.Value, error) {
+	v := tandem.Value{Kind: f.Flags.Kind(), Data: f.Payload}
+	if f.Flags&wire.Blob != 0 {
+		span, err := f.ReadSpan(f.Payload)
+		if err != nil {
+			return v, err
+		}
+		if !span.Within(uint64(len(s.in))) {
+			return v, fmt.Errorf("task value outside the arena")
+		}
+		v.Data = s.in[span.Offset : span.Offset+span.Length : span.Offset+span.Length]
+	}
+	return v, nil
+}
+
+// runner gives the function that runs a task, or queues it for a thread, and one that waits until all have ended.
+func (s *server) runner() (run func(uint64, tandem.Value), wait func()) {
+	if s.hello.Threads <= 1 {
+		ctx := context.Background()
+		var values []tandem.Value
+		give := func(v tandem.Value) { values = append(values, v) }
+		return func(id uint64, in tandem.Value) {
+			values = values[:0]
+			begun := arena.Now()
+			s.ctl.AddStarted()
+			s.ctl.Begin(0, id, begun)
+			err := call(ctx, s.f, in, give)
+			took := arena.Now() - begun
+			s.ctl.End(0)
+			s.ctl.AddFinished()
+			s.answer(id, took, values, err)
+			if len(s.pending) > 64<<10 || s.since > 0 && begun+took-s.since > 100_000 {
+				_ = s.flush() // a broken channel shows at the next read
+			}
+		}, func() {}
+	}
+	return s.threads()
+}
+
+type queued struct {
+	id uint64
+	in tandem.Value
+}
+
+func (s *server) threads() (func(uint64, tandem.Value), func()) {
+	tasks := make(chan queued, 4096)
+	var order sync.Mutex // taking a task and counting it as started are one step
+	var open sync.WaitGroup
+	for slot := range s.hello.Threads {
+		go func() {
+			for {
+				order.Lock()
+				t := <-tasks
+				begun := arena.Now()
+				s.ctl.AddStarted()
+				s.ctl.Begin(slot, t.id, begun)
+				order.Unlock()
+				ctx, stop := context.WithCancel(context.Background())
+				s.mu.Lock()
+				s.cancels[t.id] = stop
+				s.mu.Unlock()
+				var values []tandem.Value
+				err := call(ctx, s.f, t.in, func(v tandem.Value) { values = append(values, v) })
+				if err != nil && ctx.Err() != nil {
+					err = &tandem.Error{Kind: tandem.KindCanceled, Message: "canceled"}
+				}
+				took := arena.Now() - begun
+				stop()
+				s.mu.Lock()
+				delete(s.cancels, t.id)
+				s.mu.Unlock()
+				s.ctl.End(slot)
+				s.ctl.AddFinished()
+				s.answer(t.id, took, values, err)
+				_ = s.flush()
+				open.Done()
+			}
+		}()
+	}
+	return func(id uint64, in tandem.Value) {
+		open.Add(1)
+		in.Data = append([]byte(nil), in.Data...) // the read buffer is used again while the thread runs
+		tasks <- queued{id, in}
+	}, open.Wait
+}
+
+func (s *server) cancel(id uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if stop := s.cancels[id]; stop != nil {
+		stop()
+	}
+}
+
+// answer appends the frames of one task's end.
+func (s *server) answer(id uint64, took int64, values []tandem.Value, err error) {
+	service := time.Duration(took)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.pending) == 0 {
+		s.since = arena.Now()
+	}
+	if err != nil {
+		s.pending = wire.AppendError(s.pending, id, service, errorBody(err))
+		return
+	}
+	if len(values) == 1 {
+		s.result(id, 0, service, values[0])
+		return
+	}
+	for _, v := range values {
+		if !s.result(id, wire.More, service, v) {
+			return
+		}
+	}
+	s.pending = wire.AppendResult(s.pending, id, wire.None, service, tandem.Value{})
+}
+
+// result appends one value; false means that it was too large and an ERROR took its place.
+func (s *server) result(id uint64, mark wire.Flags, service time.Duration, v tandem.Value) bool {
+	if len(v.Data) <= wire.InlineMax {
+		s.pending = wire.AppendResult(s.pending, id, mark, service, v)
+		return true
+	}
+	n := uint64(len(v.Data))
+	if n > s.ring.Size {
+		s.pending = wire.AppendError(s.pending, id, service, wire.ErrorBody{Kind: tandem.KindTooLarge,
+			Message: fmt.Sprintf("result of %d bytes, the limit is %d", n, s.ring.Size), Hint: "write it to a file and return the path"})
+		return false
+	}
+	offset, end, ok := s.ring.Take(n, s.ctl.Released())
+	for wait := 50 * time.Microsecond; !ok; wait = min(2*wait, 5*time.Millisecond) {
+		s.mu.Unlock()
+		_ = s.flush()
+		time.Sleep(wait)
+		s.mu.Lock()
+		offset, end, ok = s.ring.Take(n, s.ctl.Released())
+	}
+	copy(s.out[offset:], v.Data)
+	s.pending = wire.AppendResultBlob(s.pending, id, mark, service, v.Kind, wire.Span{Offset: offset, Length: n, End: end})
+	return true
+}
+
+// flush writes what is pending. Of several threads one writes; the others leave their frames to it.
+func (s *server) flush() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for !s.sending && len(s.pending) > 0 {
+		s.sending = true
+		b := s.pending
+		s.pending, s.since = s.spare[:0], 0
+		s.mu.Unlock()
+		_, err := s.sock.Write(b)
+		s.mu.Lock()
+		s.sending, s.spare = false, b
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func errorBody(err error) wire.ErrorBody {
+	if e, ok := errors.AsType[*tandem.Error](err); ok {
+		return wire.ErrorBody{Kind: e.Kind, Message: e.Message, Trace: e.Trace, Hint: e.Hint}
+	}
+	return wire.ErrorBody{Kind: tandem.KindException, Message: err.Error()}
+}
