@@ -84,13 +84,14 @@ func Give(v Value) Result { return Result{Outcome: OK, Value: v, Count: 1} }
 //
 // The submitter owns it until Submit accepts it and again from Complete on; in between it is the pool's.
 type Task struct {
-	ID       string    // the item's id: stable, from its source
-	Source   Value     // what the source gave for the item
-	Value    Value     // what the step before gave; the handler's argument
-	Attempts int       // how often a handler was started on it; counted by the pool
-	Result   Result    // set by the pool before Complete
-	Owner    Completer // told when the task has ended; nil for Call
-	Ref      any       // the owner's own mark
+	ID       string        // the item's id: stable, from its source
+	Source   Value         // what the source gave for the item
+	Value    Value         // what the step before gave; the handler's argument
+	Attempts int           // how often a handler was started on it; counted by the pool
+	Result   Result        // set by the pool before Complete
+	Elapsed  time.Duration // from the source to the outcome; set by the engine before the sink
+	Owner    Completer     // told when the task has ended; nil for Call
+	Ref      any           // the owner's own mark
 }
 
 // Completer is told about tasks that have ended. Complete is called from the pool's goroutines, with each accepted task exactly
@@ -126,19 +127,20 @@ type PoolState struct {
 	Attempts    int64         // handlers started
 	Retries     int64         // of those, attempts after the first of a task
 	Crashes     int64         // workers that died or were killed while serving
+	Failed      bool          // the pool gave up; Run says why
 	Service     time.Duration // time the handlers ran, over all attempts
 	CPU         time.Duration // processor time of worker processes that have ended; -1 when it cannot be told
 }
 
 // Queue is the bounded hand-over between two steps.
 //
-//   - Put blocks while the queue is full (items or bytes) and returns the cause of ctx, or ErrClosed. A task larger than the whole
-//     byte bound is let in alone, so that nothing waits for ever.
+//   - Put blocks while the queue is full (items or bytes) and returns how many tasks are in: all of them, or fewer with the cause of
+//     ctx or ErrClosed. A task larger than the whole byte bound is let in alone, so that nothing waits for ever.
 //   - Take blocks while the queue is empty and returns how many tasks it placed in buf: the oldest, in order. After Close it hands out
 //     what is left and then fails with ErrClosed.
 //   - Safe for many callers on both sides.
 type Queue interface {
-	Put(ctx context.Context, tasks []*Task) error
+	Put(ctx context.Context, tasks []*Task) (int, error)
 	Take(ctx context.Context, buf []*Task) (int, error)
 	Close()
 	Len() (items int, bytes int64)

@@ -54,13 +54,9 @@ func New(name string, size int64) (*Region, error) {
 	return &Region{Mem: mem, file: f}, nil
 }
 
-// Seal forbids resizing and, with readOnly, any new writable mapping: only the one that exists goes on writing.
-func (r *Region) Seal(readOnly bool) error {
-	seals := unix.F_SEAL_SHRINK | unix.F_SEAL_GROW
-	if readOnly {
-		seals |= unix.F_SEAL_FUTURE_WRITE
-	}
-	if _, err := unix.FcntlInt(r.file.Fd(), unix.F_ADD_SEALS, seals); err != nil {
+// Seal forbids resizing for ever: a mapping can never run past the end of the file, so neither side can be killed by the other that way.
+func (r *Region) Seal() error {
+	if _, err := unix.FcntlInt(r.file.Fd(), unix.F_ADD_SEALS, unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_SEAL); err != nil {
 		return fmt.Errorf("seal shared memory %s: %w", r.file.Name(), err)
 	}
 	return nil

@@ -71,7 +71,9 @@ func (s *Socket) TryRead(b []byte) (n int, err error) { return s.ReadWithin(b, 0
 
 func finishRead(n int, err, cerr error) (int, error) {
 	switch {
-	case cerr != nil:
+	case errors.Is(cerr, os.ErrDeadlineExceeded):
+		return 0, cerr
+	case cerr != nil: // closed by us
 		return 0, io.EOF
 	case err != nil:
 		if errors.Is(err, unix.ECONNRESET) {

@@ -29,6 +29,7 @@ func (p *Pool) inherit(w *worker, exit proc.Exit, do *chores) {
 		s := &w.slots[i]
 		switch {
 		case s.abandoned:
+			blamed = true
 			w.drop(uint32(i))
 		case s.task == nil || s.seq == 0: // free, or put back by who copies its value
 		case running[s.id(uint32(i))]:
@@ -42,13 +43,14 @@ func (p *Pool) inherit(w *worker, exit proc.Exit, do *chores) {
 	slices.SortFunc(back, func(a, b uint32) int { return cmp.Compare(w.slots[b].seq, w.slots[a].seq) })
 	for n, i := range back {
 		t, seq := w.slots[i].task, w.slots[i].seq
-		first := n == len(back)-1 && !blamed && w.reason == nil
+		first := n == len(back)-1 && !blamed
 		if seq <= started || first {
 			// It ran, or it was the next to run and something killed the worker without a word: not for ever.
 			if p.lost == nil {
 				p.lost = map[*tandem.Task]int{}
 			}
-			if p.lost[t]++; p.lost[t] >= maxLost {
+			silent := first && w.reason != nil && w.reason.Kind == tandem.KindTimeout
+			if p.lost[t]++; p.lost[t] >= maxLost || silent {
 				delete(p.lost, t)
 				p.crash(w, i, exit, do)
 				continue

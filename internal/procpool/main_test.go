@@ -43,7 +43,11 @@ func TestMain(m *testing.M) {
 		return s, nil
 	})
 	sdk.Handle("behave", behave)
+	if len(os.Args) > 2 && os.Args[1] == "evil" {
+		evil(os.Args[2])
+	}
 	sdk.Main()
+	os.Setenv("GORACE", "atexit_sleep_ms=0") // or each worker takes a second to end
 	goleak.VerifyTestMain(m)
 }
 

@@ -190,7 +190,7 @@ func (p *Pool) State() tandem.PoolState {
 	defer p.mu.Unlock()
 	s := p.stats
 	s.Mode, s.Running = p.mode, p.held
-	s.Workers = p.cfg.Workers
+	s.Workers, s.Failed = p.cfg.Workers, p.gaveUp
 	s.Threads = 1
 	switch p.mode {
 	case tandem.Thread:
@@ -226,8 +226,8 @@ func (p *Pool) takeArenas() (*arenas, error) {
 	}
 	out, err := arena.New("tandem-out", arena.ControlSize+p.cfg.ArenaSize)
 	if err == nil {
-		if err = in.Seal(true); err == nil {
-			err = out.Seal(false)
+		if err = in.Seal(); err == nil {
+			err = out.Seal()
 		}
 		if err == nil {
 			return &arenas{in, out}, nil

@@ -10,22 +10,67 @@ import (
 	"tandem/internal/wire"
 )
 
-// watch ends attempts whose time is up. It reads the control pages: no message, no system call per worker.
+// watch ends attempts whose time is up. It reads the control pages: no message, no system call per worker. It also gives back the memory of
+// large values that an idle worker needs no more.
 func (p *Pool) watch(ctx context.Context) {
-	if p.cfg.Timeout <= 0 {
-		return
+	every := trimEvery
+	if p.cfg.Timeout > 0 {
+		every = min(max(p.cfg.Timeout/20, time.Millisecond), 50*time.Millisecond)
 	}
-	tick := time.NewTicker(min(max(p.cfg.Timeout/20, time.Millisecond), 50*time.Millisecond))
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	p.mu.Lock()
 	p.lastSeen = arena.Now()
 	p.mu.Unlock()
+	trimmed := arena.Now()
 	for {
 		select {
 		case <-tick.C:
-			p.look(arena.Now())
+			now := arena.Now()
+			if p.cfg.Timeout > 0 {
+				p.look(now)
+			}
+			if now-trimmed > int64(trimEvery) {
+				trimmed = now
+				p.trim()
+			}
 		case <-ctx.Done():
 			return
+		}
+	}
+}
+
+const (
+	trimEvery = time.Second
+	keepWarm  = 8 << 20 // of each arena
+)
+
+// trim gives back arena memory of workers that have been idle since the last look.
+func (p *Pool) trim() {
+	var do chores
+	defer func() { p.finish(&do, true) }()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, w := range append([]*worker(nil), p.workers...) {
+		if w.inflight > 0 || !w.bulky {
+			w.rested = false
+			continue
+		}
+		if !w.rested {
+			w.rested = true
+			continue
+		}
+		w.rested, w.bulky = false, false
+		window := w.window
+		w.setWindow(0) // nothing is sent to it, so nobody touches the memory
+		p.mu.Unlock()
+		w.mem.in.Discard(keepWarm, p.cfg.ArenaSize)
+		w.mem.out.Discard(controlSize+keepWarm, controlSize+p.cfg.ArenaSize)
+		p.mu.Lock()
+		if !w.dead && !w.retired {
+			w.setWindow(window)
+			p.pump(&do)
+			p.room.Broadcast()
 		}
 	}
 }

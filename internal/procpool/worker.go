@@ -37,6 +37,8 @@ type worker struct {
 	rest      []byte // what did not fit; the flusher's
 	reading   bool   // somebody reads the socket, or is about to
 	dead      bool
+	bulky     bool // large values went through its arenas since they were trimmed
+	rested    bool // it was idle when trim looked last
 	retired   bool
 	reason    *tandem.Error // why we ended it
 	progress  int64         // coarse time of the last answer
@@ -92,6 +94,7 @@ func (w *worker) drop(i uint32) {
 	s := &w.slots[i]
 	if s.size > 0 {
 		w.blocks.Give(s.offset, s.size)
+		w.bulky = w.bulky || s.size > keepWarm/4
 	}
 	if s.abandoned {
 		w.abandoned--

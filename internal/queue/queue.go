@@ -52,18 +52,18 @@ func Size(t *tandem.Task) int64 {
 }
 
 // Put is tandem.Queue's.
-func (q *Memory) Put(ctx context.Context, tasks []*tandem.Task) error {
+func (q *Memory) Put(ctx context.Context, tasks []*tandem.Task) (int, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for _, t := range tasks {
+	for i, t := range tasks {
 		size := Size(t)
 		for !q.closed && q.n > 0 && (q.n >= q.bounds.Items || q.bytes+size > q.bounds.Bytes) {
 			if err := q.wait(ctx, &q.notFull, &q.putters); err != nil {
-				return err
+				return i, err
 			}
 		}
 		if q.closed {
-			return tandem.ErrClosed
+			return i, tandem.ErrClosed
 		}
 		if q.n == len(q.ring) {
 			q.grow()
@@ -75,7 +75,7 @@ func (q *Memory) Put(ctx context.Context, tasks []*tandem.Task) error {
 			q.filled.Signal()
 		}
 	}
-	return nil
+	return len(tasks), nil
 }
 
 // Take is tandem.Queue's.

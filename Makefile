@@ -1,0 +1,54 @@
+# Tandem. `make` lists what there is to do.
+GO     ?= go
+PYTHON ?= python3
+CACHE  := .cache
+VENV   := $(CACHE)/venv
+GOLANGCI := $(CACHE)/golangci-lint
+PILLOW := pillow==11.3.0
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test bench lint build generate fuzz clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+build: ## build bin/tandem
+	@mkdir -p bin
+	$(GO) build -o bin/tandem ./cmd/tandem
+
+demo: build $(VENV)/.ready ## the main job on real images, next to the textbook answer (under a minute)
+	@if [ -x $(VENV)/bin/python ]; then bin/tandem demo --python $(abspath $(VENV))/bin/python; else bin/tandem demo; fi
+
+# Pillow for the demo's Python image code. Without it the demo uses Tandem's own image code, and says so.
+$(VENV)/.ready:
+	@mkdir -p $(CACHE)
+	@if $(PYTHON) -m venv $(VENV) >$(CACHE)/venv.log 2>&1 && $(VENV)/bin/python -m pip install -q $(PILLOW) >>$(CACHE)/venv.log 2>&1; \
+	then touch $@; \
+	else rm -rf $(VENV); echo "Pillow could not be installed (see $(CACHE)/venv.log): the demo uses Tandem's own image code"; fi
+
+test: ## every test: Go with the race detector, Python, the flows of examples/
+	$(GO) vet ./...
+	$(GO) test -race -timeout 10m ./...
+	cd bench && $(GO) vet . && $(GO) test -timeout 5m ./...
+	@if command -v $(PYTHON) >/dev/null; then $(PYTHON) -m unittest discover -s sdk/python; \
+	else echo "Python is not here: the tests of sdk/python were NOT run"; exit 1; fi
+
+bench: build ## side by side with the peers and the raw limits; see bench/README.md
+	cd bench && $(GO) run . -tandem $(abspath bin/tandem) $(BENCH)
+
+lint: ## static checks
+	$(GO) vet ./...
+	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo "run gofmt -w on these"; exit 1; }
+	@test -x $(GOLANGCI) || GOBIN=$(abspath $(CACHE)) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+	$(GOLANGCI) run
+
+generate: ## rewrite generated files (the JSON Schema)
+	$(GO) generate ./...
+
+fuzz: ## fuzz every parser for half a minute each
+	$(GO) test -run xxx -fuzz FuzzParse -fuzztime 30s ./internal/wire
+	$(GO) test -run xxx -fuzz FuzzParse -fuzztime 30s ./internal/flowfile
+	$(GO) test -run xxx -fuzz FuzzTemplate -fuzztime 30s ./internal/expr
+
+clean: ## remove what was built
+	rm -rf bin $(CACHE) bench/results

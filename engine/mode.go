@@ -1,0 +1,74 @@
+package engine
+
+import (
+	"cmp"
+	"fmt"
+
+	"tandem"
+	"tandem/internal/gopool"
+	"tandem/internal/procpool"
+)
+
+// choice is the execution model of a step and why.
+type choice struct {
+	Mode        tandem.Mode
+	Workers     int
+	Threads     int
+	Concurrency int
+	Because     string
+}
+
+// choose fills in what the step leaves open. A worker in mode auto may still answer that its handler is async.
+func choose(s Step, cores int) (choice, error) {
+	mode := cmp.Or(s.Mode, tandem.Auto)
+	wrong := func(format string, args ...any) error {
+		return &tandem.Error{Op: "run", On: s.Name, Kind: tandem.KindInvalid, Message: fmt.Sprintf(format, args...)}
+	}
+	switch h := s.Handler.(type) {
+	case Func:
+		if mode != tandem.Auto && mode != tandem.Goroutine {
+			return choice{}, wrong("this handler runs in goroutines, not in mode %s", mode)
+		}
+		because := "its handler waits"
+		if h.Default > 0 && s.Concurrency == 0 {
+			because = fmt.Sprintf("its commands compute: one per core of %d", cores)
+		}
+		return choice{Mode: tandem.Goroutine, Concurrency: cmp.Or(s.Concurrency, h.Default, 64), Because: because}, nil
+	case Program:
+		c := choice{Mode: mode, Workers: s.Workers, Threads: max(s.Threads, 1), Concurrency: cmp.Or(s.Concurrency, 64)}
+		switch mode {
+		case tandem.Auto:
+			c.Because = fmt.Sprintf("not measured yet: one process per core of %d, unless the handler is async", cores)
+			c.Workers = cmp.Or(c.Workers, cores)
+		case tandem.Process:
+			c.Because = "the flow says so"
+			c.Workers = cmp.Or(c.Workers, cores)
+		case tandem.Thread:
+			c.Because = "the flow says so"
+			c.Workers, c.Threads = cmp.Or(c.Workers, 1), cmp.Or(s.Threads, 16)
+		case tandem.Async:
+			c.Because = "the flow says so"
+			c.Workers = cmp.Or(c.Workers, 1)
+		default:
+			return choice{}, wrong("a worker cannot run in mode %s; want process, thread, async or auto", mode)
+		}
+		return c, nil
+	}
+	return choice{}, wrong("unknown handler %T", s.Handler)
+}
+
+// pool makes the step's pool.
+func (e *Engine) pool(s Step, c choice) tandem.Pool {
+	switch h := s.Handler.(type) {
+	case Func:
+		return gopool.New(gopool.Config{Name: s.Name, Handle: h.Do, Concurrency: c.Concurrency, Timeout: s.Timeout})
+	case Program:
+		cfg := procpool.Config{Step: s.Name, Argv: h.Argv, Dir: h.Dir, Env: h.Env, Handler: h.Handler, Home: h.Home, Output: h.Output, Kwargs: h.Kwargs,
+			Mode: c.Mode, Workers: c.Workers, Threads: c.Threads, Concurrency: c.Concurrency, Timeout: s.Timeout, OnEvent: e.cfg.OnEvent}
+		if out := e.cfg.OnOutput; out != nil {
+			cfg.OnOutput = func(worker, stream int, chunk []byte) { out(s.Name, worker, stream, chunk) }
+		}
+		return procpool.New(cfg)
+	}
+	return nil
+}

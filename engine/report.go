@@ -1,0 +1,147 @@
+package engine
+
+import (
+	"errors"
+	"time"
+
+	"tandem"
+)
+
+// Report is the end of a run: the document of `tandem run --json`.
+type Report struct {
+	Run     string       `json:"run"`
+	Flow    string       `json:"flow"`
+	Outcome string       `json:"outcome"` // ok, failed, interrupted, stopped, invalid
+	Error   *ReportError `json:"error,omitempty"`
+	Seconds float64      `json:"seconds"`
+	Items   Items        `json:"items"`
+	Steps   []StepReport `json:"steps"`
+}
+
+// ReportError is why a run did not run to its end.
+type ReportError struct {
+	Kind    string `json:"kind"`
+	Message string `json:"message"`
+	Hint    string `json:"hint,omitempty"`
+}
+
+// Items counts items by outcome: in + made is the sum of all outcomes.
+type Items struct {
+	In        int64 `json:"in"`   // the source gave
+	Made      int64 `json:"made"` // a step made out of one, beyond the first
+	OK        int64 `json:"ok"`
+	Failed    int64 `json:"failed"`
+	TimedOut  int64 `json:"timed_out"`
+	Crashed   int64 `json:"crashed"`
+	Canceled  int64 `json:"canceled"`
+	Filtered  int64 `json:"filtered"`
+	Unwritten int64 `json:"unwritten"` // of all these: ended, but the sink could not take the line
+}
+
+// Bad is how many items did not end well.
+func (i Items) Bad() int64 { return i.Failed + i.TimedOut + i.Crashed + i.Canceled }
+
+// Ended is how many items have their outcome.
+func (i Items) Ended() int64 { return i.OK + i.Bad() + i.Filtered }
+
+// StepReport is one step's part of the report. Times are in seconds.
+type StepReport struct {
+	Name        string      `json:"name"`
+	Mode        tandem.Mode `json:"mode"`
+	Workers     int         `json:"workers"`     // worker processes; 0 for goroutines
+	Threads     int         `json:"threads"`     // tasks at a time in each
+	Concurrency int         `json:"concurrency"` // tasks at a time in the whole step
+	Because     string      `json:"because"`
+	Attempts    int64       `json:"attempts"`
+	Retries     int64       `json:"retries"`
+	Crashes     int64       `json:"crashes"`      // workers that died or were killed
+	CPU         *float64    `json:"cpu_seconds"`  // of worker processes, start-up included; null where it cannot be told
+	Wait        *float64    `json:"wait_seconds"` // time in handlers without a processor; null where cpu_seconds is
+	P50         float64     `json:"p50_seconds"`
+	P99         float64     `json:"p99_seconds"`
+}
+
+// Progress is a snapshot of a run.
+type Progress struct {
+	Flow    string
+	Elapsed time.Duration
+	Items   Items
+	Total   int64 // items the source will give; -1 when not known
+	Steps   []StepProgress
+}
+
+// StepProgress is one step's part of a snapshot.
+type StepProgress struct {
+	Name      string
+	Because   string
+	Pool      tandem.PoolState
+	Ended     int64
+	Bad       int64
+	Queue     int
+	QueueFull float64 // 0 to 1
+}
+
+func (e *Engine) items() Items {
+	var n [6]int64
+	for i := range e.ended {
+		n[i] = e.ended[i].Load()
+	}
+	return Items{In: e.in.Load(), Made: e.made.Load(), OK: n[0], Failed: n[1], TimedOut: n[2], Crashed: n[3], Canceled: n[4], Filtered: n[5], Unwritten: e.unwrit.Load()}
+}
+
+// Snapshot tells how the run goes. It may be called at any time, from anywhere.
+func (e *Engine) Snapshot() Progress {
+	e.mu.Lock()
+	steps, flow := e.steps, e.flow
+	e.mu.Unlock()
+	p := Progress{Flow: flow.Name, Elapsed: time.Since(e.start), Items: e.items(), Total: -1}
+	if flow.Source != nil {
+		p.Total = flow.Source.Total()
+		if e.srcDone.Load() {
+			p.Total = p.Items.In
+		}
+	}
+	for _, s := range steps {
+		f, st := s.stats.Figures(), s.pool.State()
+		n, bytes := s.in.Len()
+		full := max(float64(n)/float64(orDefault(s.def.Queue.Items, 1024)), float64(bytes)/float64(orDefault(s.def.Queue.Bytes, 64<<20)))
+		p.Steps = append(p.Steps, StepProgress{Name: s.def.Name, Because: s.choice.Because, Pool: st, Ended: f.Ended,
+			Bad: f.Ended - f.Outcomes[tandem.OK] - f.Outcomes[tandem.Filtered], Queue: n, QueueFull: min(full, 1)})
+	}
+	return p
+}
+
+func orDefault[T int | int64](v, d T) T {
+	if v == 0 {
+		return d
+	}
+	return v
+}
+
+// report is the end of the run; err is what Run returns.
+func (e *Engine) report(err error) Report {
+	r := Report{Flow: e.flow.Name, Outcome: "ok", Seconds: time.Since(e.start).Seconds(), Items: e.items(), Steps: []StepReport{}}
+	switch te, typed := errors.AsType[*tandem.Error](err); {
+	case errors.Is(err, tandem.ErrInterrupted):
+		r.Outcome = "interrupted"
+	case err != nil:
+		r.Outcome = "stopped"
+		r.Error = &ReportError{Kind: tandem.KindCanceled, Message: err.Error()}
+		if typed {
+			r.Error.Kind, r.Error.Hint = te.Kind, te.Hint
+		}
+	case r.Items.Bad() > 0:
+		r.Outcome = "failed"
+	}
+	for _, s := range e.steps {
+		f, st := s.stats.Figures(), s.pool.State()
+		sr := StepReport{Name: s.def.Name, Mode: st.Mode, Workers: st.Workers, Threads: st.Threads, Concurrency: st.Concurrency, Because: s.choice.Because,
+			Attempts: st.Attempts, Retries: st.Retries, Crashes: st.Crashes, P50: f.P50.Seconds(), P99: f.P99.Seconds()}
+		if st.CPU >= 0 {
+			cpu, wait := st.CPU.Seconds(), max(0, (st.Service-st.CPU).Seconds())
+			sr.CPU, sr.Wait = &cpu, &wait
+		}
+		r.Steps = append(r.Steps, sr)
+	}
+	return r
+}

@@ -1,0 +1,72 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"tandem/engine"
+	"tandem/internal/flowfile"
+)
+
+// summary tells how the run ended: totals, then a line a step.
+func (a *app) summary(r engine.Report, file *flowfile.File, w *watch) {
+	var parts []string
+	add := func(n int64, word string, paint func(string) string) {
+		if n > 0 {
+			parts = append(parts, paint(count(n)+" "+word))
+		}
+	}
+	plain := func(s string) string { return s }
+	add(r.Items.OK, "ok", a.green)
+	add(r.Items.Failed, "failed", a.red)
+	add(r.Items.TimedOut, "timed out", a.red)
+	add(r.Items.Crashed, "crashed", a.red)
+	add(r.Items.Filtered, "filtered", plain)
+	add(r.Items.Canceled, "canceled", a.yellow)
+	add(r.Items.Unwritten, "not written", a.red)
+	if len(parts) == 0 {
+		parts = []string{"no items: the source gave none"}
+	}
+	word := "done"
+	switch r.Outcome {
+	case "interrupted":
+		word = "interrupted"
+	case "stopped":
+		word = "stopped"
+	}
+	line := fmt.Sprintf("%s: %s in %s   %s", r.Flow, word, brief(seconds(r.Seconds)), strings.Join(parts, "  "))
+	if s := file.SinkPath(); s != "" {
+		line += a.dim("  → " + s)
+	}
+	fmt.Fprintln(a.err, line)
+	if r.Items.Made > 0 {
+		fmt.Fprintf(a.err, "  %s items read, %s more made of them on the way\n", count(r.Items.In), count(r.Items.Made))
+	}
+	width := 0
+	for _, s := range r.Steps {
+		width = max(width, len(s.Name))
+	}
+	for _, s := range r.Steps {
+		where := fmt.Sprintf("%s, %d in flight", s.Mode, s.Concurrency)
+		if s.Workers > 0 {
+			where = fmt.Sprintf("%s, %d workers", s.Mode, s.Workers)
+			if s.Threads > 1 {
+				where += fmt.Sprintf(" × %d", s.Threads)
+			}
+		}
+		line := fmt.Sprintf("  %-*s  %-22s %9s attempts  p50 %-7s p99 %-7s", width, s.Name, where, count(s.Attempts), brief(seconds(s.P50)), brief(seconds(s.P99)))
+		if s.CPU != nil {
+			line += fmt.Sprintf("  cpu %s  wait %s", brief(seconds(*s.CPU)), brief(seconds(*s.Wait)))
+		}
+		if s.Crashes > 0 {
+			line += a.red(fmt.Sprintf("  %d workers lost and replaced", s.Crashes))
+		}
+		fmt.Fprintln(a.err, strings.TrimRight(line, " "))
+	}
+	if kinds := w.kinds(); len(kinds) > 0 {
+		fmt.Fprintln(a.err, "  failures: "+strings.Join(kinds, ", "))
+	}
+}
+
+func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }

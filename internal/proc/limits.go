@@ -1,0 +1,18 @@
+package proc
+
+import (
+	"os"
+	"syscall"
+)
+
+// Terminate is the signal that asks a process to end.
+const Terminate = syscall.SIGTERM
+
+// OpenFiles is how many descriptors this process may have.
+func OpenFiles() (uint64, error) {
+	var lim syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &lim); err != nil {
+		return 0, os.NewSyscallError("getrlimit", err)
+	}
+	return lim.Cur, nil
+}

@@ -1,0 +1,108 @@
+package proc
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Command is a program to run to its end.
+type Command struct {
+	Argv      []string
+	Dir       string
+	Env       []string // nil means ours
+	Stdin     []byte
+	MaxOutput int64                          // of standard output to keep; more ends the command. Zero means 64 MiB
+	Output    func(stream int, chunk []byte) // told what it writes; may be nil
+}
+
+// Ended is how a command ended.
+type Ended struct {
+	Code      int
+	Signal    string // SIGSEGV, or empty
+	Stdout    []byte
+	Stderr    []byte // the last 8 KiB
+	CPU       time.Duration
+	TooLarge  bool // it wrote more than MaxOutput and was killed for it
+	Canceled  bool // ctx ended first; it was killed
+	MaxRSS    int64
+	WallClock time.Duration
+}
+
+// Run runs a command to its end and kills its whole group when ctx ends first. The error is a *tandem.Error of kind start.
+func Run(ctx context.Context, c Command) (Ended, error) {
+	limit := c.MaxOutput
+	if limit <= 0 {
+		limit = 64 << 20
+	}
+	var e Ended
+	var mu sync.Mutex
+	var errs tail
+	var p *Process
+	begun := time.Now()
+	started := make(chan struct{})
+	spec := Spec{Argv: c.Argv, Dir: c.Dir, Env: c.Env, Output: func(stream int, b []byte) {
+		if c.Output != nil {
+			c.Output(stream, b)
+		}
+		if stream == 2 {
+			errs.add(b)
+			return
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if e.TooLarge {
+			return
+		}
+		if int64(len(e.Stdout)+len(b)) > limit {
+			e.TooLarge = true
+			go func() { <-started; p.Kill() }()
+			return
+		}
+		e.Stdout = append(e.Stdout, b...)
+	}}
+	var feed sync.WaitGroup
+	if len(c.Stdin) > 0 {
+		r, w, err := os.Pipe()
+		if err != nil {
+			return e, startError(c.Argv[0], err)
+		}
+		defer r.Close()
+		spec.Stdin = r
+		feed.Go(func() {
+			_, _ = w.Write(c.Stdin) // a command that does not read it all is within its rights
+			w.Close()
+		})
+		defer feed.Wait()
+		defer w.SetWriteDeadline(time.Now().Add(-time.Second))
+	}
+	var err error
+	p, err = Start(spec)
+	if err != nil {
+		return e, err
+	}
+	close(started)
+	stop := context.AfterFunc(ctx, p.Kill)
+	<-p.Done()
+	e.Canceled = !stop() && ctx.Err() != nil
+	x := p.Exit()
+	e.Code, e.CPU, e.MaxRSS, e.WallClock = x.Code, x.CPU, x.MaxRSS, time.Since(begun)
+	if x.Signal != 0 {
+		e.Signal = unix.SignalName(x.Signal)
+	}
+	e.Stderr = []byte(errs.String())
+	return e, nil
+}
+
+// Look finds a program as a shell would; the error is a *tandem.Error of kind start.
+func Look(program string) (string, error) {
+	path, err := exec.LookPath(program)
+	if err != nil {
+		return "", startError(program, err)
+	}
+	return path, nil
+}

@@ -1,0 +1,153 @@
+package procpool
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"tandem"
+	"tandem/internal/arena"
+	"tandem/internal/wire"
+)
+
+// evil is a worker that says READY and then answers its first task wrongly.
+func evil(how string) {
+	sock := os.NewFile(3, "tandem")
+	read := func() wire.Frame {
+		head := make([]byte, wire.HeaderSize)
+		if _, err := io.ReadFull(sock, head); err != nil {
+			os.Exit(0)
+		}
+		b := append(head, make([]byte, binary.LittleEndian.Uint32(head)-wire.HeaderSize)...)
+		_, _ = io.ReadFull(sock, b[wire.HeaderSize:])
+		f, _, _ := wire.Parse(b)
+		return f
+	}
+	read()
+	page, _ := arena.Open(5, arena.ControlSize+64<<20, true)
+	ctl := arena.ControlOf(page)
+	ready, _ := wire.AppendJSON(nil, wire.Ready, 0, wire.ReadyBody{Protocol: 1, Mode: "process"})
+	_, _ = sock.Write(ready)
+	f := read()
+	if how != "mute" {
+		ctl.AddStarted()
+		ctl.Begin(0, f.ID, arena.Now())
+	}
+	good := tandem.TextValue("x")
+	var b []byte
+	switch how {
+	case "garbage":
+		b = []byte(strings.Repeat("garbage!", 100))
+	case "oversized":
+		b = binary.LittleEndian.AppendUint32(nil, 1<<30)
+		b = append(b, make([]byte, 12)...)
+	case "stale":
+		b = wire.AppendResult(nil, f.ID, 0, 1, good)
+		b = wire.AppendResult(b, f.ID, 0, 1, good)
+	case "forged":
+		b = wire.AppendResult(nil, f.ID+1<<32, 0, 1, good)
+	case "nobody":
+		b = wire.AppendResult(nil, 77, 0, 1, good)
+	case "outside":
+		b = wire.AppendResultBlob(nil, f.ID, 0, 1, tandem.Bytes, wire.Span{Offset: 1 << 40, Length: 10, End: 64})
+	case "backward":
+		b = wire.AppendResultBlob(nil, f.ID, wire.More, 1, tandem.Bytes, wire.Span{Offset: 0, Length: 10, End: 640})
+		b = wire.AppendResultBlob(b, f.ID, 0, 1, tandem.Bytes, wire.Span{Offset: 0, Length: 10, End: 64})
+	case "short":
+		b = wire.Append(nil, wire.Result, 0, f.ID, []byte("abc"))
+	case "hello":
+		b = wire.Append(nil, wire.Hello, 0, f.ID, nil)
+	case "badjson":
+		b = wire.Append(nil, wire.Error, 0, f.ID, append(make([]byte, 8), "{nope"...))
+	case "mute":
+		time.Sleep(time.Minute)
+	}
+	_, _ = sock.Write(b)
+	time.Sleep(time.Minute)
+}
+
+func TestAWorkerThatBreaksTheProtocolIsEnded(t *testing.T) {
+	for how, want := range map[string]string{
+		"garbage": "frame", "oversized": "frame length", "forged": "does not run on this worker", "nobody": "does not run on this worker",
+		"outside": "outside the arena", "backward": "outside the arena", "short": "want 8 or more", "hello": "HELLO frame", "badjson": "not the JSON",
+	} {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			cfg := testConfig("")
+			cfg.Argv, cfg.Workers = []string{os.Args[0], "evil", how}, 1
+			p := started(t, cfg)
+			r := call(t, p, "x").Result
+			if r.Outcome != tandem.Crashed || r.Err.Kind != tandem.KindProtocol || !strings.Contains(r.Err.Message, want) {
+				t.Errorf("got %s %v, want crashed with a protocol error that names %q", r.Outcome, r.Err, want)
+			}
+		})
+	}
+}
+
+func TestAStaleAnswerEndsTheWorkerAndCostsNothing(t *testing.T) {
+	cfg := testConfig("")
+	cfg.Argv, cfg.Workers = []string{os.Args[0], "evil", "stale"}, 1
+	dead := make(chan string, 10)
+	cfg.OnEvent = func(e tandem.Event) {
+		if e.To == "dead" {
+			dead <- e.Reason
+		}
+	}
+	p := started(t, cfg)
+	if r := call(t, p, "x").Result; r.Outcome != tandem.OK {
+		t.Errorf("the first answer was good, got %s %v", r.Outcome, r.Err)
+	}
+	select {
+	case why := <-dead:
+		if !strings.Contains(why, "does not run on this worker") {
+			t.Errorf("ended for %q", why)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("the worker lives on")
+	}
+}
+
+func TestAWorkerThatIsNoneIsNamed(t *testing.T) {
+	for _, c := range []struct {
+		argv []string
+		kind string
+		want string
+	}{
+		{[]string{"/no/such/worker"}, tandem.KindStart, "no such program"},
+		{[]string{"/bin/true"}, tandem.KindCrash, "exit code 0"},
+		{[]string{"/bin/sh", "-c", "echo oh dear >&2; exit 3"}, tandem.KindCrash, "exit code 3"},
+		{[]string{"/bin/sh", "-c", "echo this is no frame at all >&3; sleep 60"}, tandem.KindProtocol, "frame"},
+		{[]string{"/bin/sleep", "60"}, tandem.KindTimeout, "not ready after"},
+	} {
+		t.Run(fmt.Sprint(c.argv), func(t *testing.T) {
+			t.Parallel()
+			cfg := testConfig("x")
+			cfg.Argv, cfg.Workers, cfg.StartTimeout = c.argv, 1, 500*time.Millisecond
+			p := New(cfg)
+			err := p.Run(t.Context())
+			e, ok := err.(*tandem.Error)
+			if !ok || e.Kind != c.kind || !strings.Contains(e.Message, c.want) {
+				t.Fatalf("got %v, want kind %s with %q", err, c.kind, c.want)
+			}
+			if c.want == "exit code 3" && !strings.Contains(e.Trace, "oh dear") {
+				t.Errorf("its last words are missing: %q", e.Trace)
+			}
+			if err := p.Call(t.Context(), &tandem.Task{}); err != tandem.ErrClosed {
+				t.Errorf("Call after the end: %v", err)
+			}
+		})
+	}
+}
+
+func TestAnUnknownHandlerIsNamed(t *testing.T) {
+	p := New(testConfig("ehco"))
+	err := p.Run(t.Context())
+	e, ok := err.(*tandem.Error)
+	if !ok || e.Kind != tandem.KindNotCallable || !strings.Contains(e.Hint, "echo") {
+		t.Fatalf("got %v, want not_callable with the names that are there", err)
+	}
+}
