@@ -77,8 +77,9 @@ func TestCrashCostsOneItem(t *testing.T) {
 	}
 }
 
-func BenchmarkCallSync(b *testing.B) {
-	p := started(b, testConfig("echo"))
+func BenchmarkCallSync(b *testing.B) { benchSync(b, started(b, testConfig("echo"))) }
+
+func benchSync(b *testing.B, p *Pool) {
 	task := &tandem.Task{Value: tandem.Value{Kind: tandem.Bytes, Data: make([]byte, 64)}}
 	for b.Loop() {
 		if err := p.Call(context.Background(), task); err != nil {
@@ -87,8 +88,9 @@ func BenchmarkCallSync(b *testing.B) {
 	}
 }
 
-func BenchmarkCall256(b *testing.B) {
-	p := started(b, testConfig("echo"))
+func BenchmarkCall256(b *testing.B) { bench256(b, started(b, testConfig("echo"))) }
+
+func bench256(b *testing.B, p *Pool) {
 	b.SetParallelism(128)
 	b.RunParallel(func(pb *testing.PB) {
 		task := &tandem.Task{Value: tandem.Value{Kind: tandem.Bytes, Data: make([]byte, 64)}}
@@ -114,8 +116,9 @@ func (c *counter) Complete(ts []*tandem.Task) {
 	}
 }
 
-func BenchmarkSubmit(b *testing.B) {
-	p := started(b, testConfig("echo"))
+func BenchmarkSubmit(b *testing.B) { benchSubmit(b, started(b, testConfig("echo"))) }
+
+func benchSubmit(b *testing.B, p *Pool) {
 	c := &counter{want: b.N, done: make(chan struct{})}
 	payload := make([]byte, 64)
 	b.ResetTimer()
