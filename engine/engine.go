@@ -241,8 +241,20 @@ func (e *Engine) sink() {
 			e.stop(err)
 		}
 	}
+	flusher, _ := e.flow.Sink.(interface{ Flush() (lost int, err error) })
+	flush := func() {
+		if flusher != nil && broken == nil {
+			lost, err := flusher.Flush()
+			e.unwrit.Add(int64(lost))
+			fail(err)
+		}
+	}
 	for {
-		n, err := e.finished.Take(context.Background(), buf)
+		n, err := e.takeEnded(buf, flusher != nil && broken == nil)
+		if errors.Is(err, context.DeadlineExceeded) {
+			flush() // nothing comes for a while: what has ended should be seen
+			n, err = e.takeEnded(buf, false)
+		}
 		if err != nil {
 			break
 		}
@@ -267,11 +279,23 @@ func (e *Engine) sink() {
 		e.unwrit.Add(int64(n - written))
 		clear(buf[:n])
 	}
+	flush()
 	if e.flow.Sink != nil {
 		if err := e.flow.Sink.Close(); err != nil {
 			fail(err)
 		}
 	}
+}
+
+// takeEnded takes ended items; with a limit it fails with DeadlineExceeded when none comes for a tenth of a second.
+func (e *Engine) takeEnded(buf []*tandem.Task, limited bool) (int, error) {
+	ctx := context.Background()
+	if n, _ := e.finished.Len(); limited && n == 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, 100*time.Millisecond)
+		defer cancel()
+	}
+	return e.finished.Take(ctx, buf)
 }
 
 func outcomeIndex(o tandem.Outcome) int {

@@ -41,7 +41,9 @@ var never = []struct {
 	{not("tandem/internal/proc", "tandem/internal/arena"), func(i string) bool { return i == "syscall" || strings.HasPrefix(i, "golang.org/x/sys") }, "system calls live in proc (processes, sockets) and arena (shared memory)"},
 	{is("tandem/internal/arena"), either("tandem/internal/proc", "os/exec"), "the worker maps memory and must not be able to start a process by accident"},
 	{is("tandem/internal/supervise"), func(i string) bool { return ours(i) || i == "os" }, "the restart policy knows no tasks and no system: it is a table test"},
-	{not("tandem/internal/cli"), func(i string) bool { return i == "flag" || strings.HasPrefix(i, "github.com/spf13") || i == "os/signal" }, "flags and signals are read in one place"},
+	{not("tandem/internal/cli"), func(i string) bool {
+		return i == "flag" || strings.HasPrefix(i, "github.com/spf13") || i == "os/signal"
+	}, "flags and signals are read in one place"},
 	{not("tandem/internal/flowfile", "tandem/internal/cli"), func(i string) bool { return strings.Contains(i, "yaml") || strings.Contains(i, "jsonschema") }, "the file format stays behind flowfile: the engine runs flows made in Go too"},
 	{is("tandem/engine"), either("tandem/internal/flowfile", "tandem/internal/cli", "tandem/internal/demo"), "the engine is embeddable without the command"},
 	{func(p string) bool { return p != "tandem/tandemtest" }, either("testing", "tandem/tandemtest"), "test code stays out of the product"},
@@ -54,7 +56,9 @@ func either(names ...string) func(string) bool {
 func not(names ...string) func(string) bool {
 	return func(s string) bool { return !slices.Contains(names, s) }
 }
-func std(imp string) bool  { return !strings.Contains(strings.SplitN(imp, "/", 2)[0], ".") && !ours(imp) }
+func std(imp string) bool {
+	return !strings.Contains(strings.SplitN(imp, "/", 2)[0], ".") && !ours(imp)
+}
 func ours(imp string) bool { return imp == "tandem" || strings.HasPrefix(imp, "tandem/") }
 
 type pkg struct {

@@ -16,3 +16,9 @@ func OpenFiles() (uint64, error) {
 	}
 	return lim.Cur, nil
 }
+
+// Errors of the system that callers tell apart.
+var (
+	ErrRefused   error = syscall.ECONNREFUSED
+	ErrOpenFiles error = syscall.EMFILE
+)

@@ -1,0 +1,235 @@
+// Package handler holds what steps run: HTTP requests, commands, and how the workers of other languages are started.
+//
+// Handlers know no flow file: what an item contributes comes in through functions. They are safe for concurrent use, listen to their context,
+// and turn every failure into a result with kind, message and hint.
+package handler
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"tandem"
+	"tandem/internal/proc"
+)
+
+// StatusRange is a range of HTTP statuses that count as good, both ends included.
+type StatusRange struct{ From, To int }
+
+// HTTPConfig is one request per item.
+type HTTPConfig struct {
+	Step        string
+	Method      string
+	URL         func(*tandem.Task) (string, error)
+	Headers     map[string]func(*tandem.Task) (string, error)
+	Body        func(*tandem.Task) (tandem.Value, error) // nil means none
+	File        func(*tandem.Task) (string, error)       // path of a file to send; nil means none
+	Expect      []StatusRange                            // empty means 200 to 299
+	Concurrency int
+	MaxResponse int64 // bytes of an answer; zero means 8 MiB
+}
+
+// HTTP is the handler of an http step. Close its connections with the second result.
+//
+// The result is {"status":201,"json":…}, {"status":200,"text":…} or {"status":200,"base64":…}, by what the server sent. A request whose kept-alive
+// connection was closed by the server before any byte of the answer is sent once more on a fresh one; any other failure is the item's.
+func HTTP(c HTTPConfig) (func(context.Context, *tandem.Task) tandem.Result, func()) {
+	if c.MaxResponse <= 0 {
+		c.MaxResponse = 8 << 20
+	}
+	if len(c.Expect) == 0 {
+		c.Expect = []StatusRange{{200, 299}}
+	}
+	// Small buffers: ten thousand requests in flight are ten thousand connections.
+	tr := &http.Transport{
+		Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: c.Concurrency, MaxConnsPerHost: 0, IdleConnTimeout: 60 * time.Second,
+		DialContext: (&net.Dialer{Timeout: 30 * time.Second}).DialContext, TLSHandshakeTimeout: 20 * time.Second, ReadBufferSize: 2 << 10, WriteBufferSize: 2 << 10, ForceAttemptHTTP2: true,
+	}
+	h := &requester{c: c, client: &http.Client{Transport: tr}}
+	return h.do, tr.CloseIdleConnections
+}
+
+type requester struct {
+	c      HTTPConfig
+	client *http.Client
+}
+
+func (h *requester) do(ctx context.Context, t *tandem.Task) tandem.Result {
+	req, err := h.request(ctx, t)
+	if err != nil {
+		return h.failed(tandem.KindExpression, err.Error(), "", err)
+	}
+	resp, err := h.client.Do(req)
+	if err != nil {
+		return h.network(ctx, req, err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, h.c.MaxResponse+1))
+	if err != nil {
+		return h.network(ctx, req, err)
+	}
+	if int64(len(body)) > h.c.MaxResponse {
+		return h.failed(tandem.KindTooLarge, fmt.Sprintf("%s %s answered more than %d bytes", req.Method, shown(req.URL), h.c.MaxResponse), "the answer is kept in memory; fetch large files with a command", nil)
+	}
+	for _, r := range h.c.Expect {
+		if resp.StatusCode >= r.From && resp.StatusCode <= r.To {
+			return tandem.Give(response(resp.StatusCode, resp.Header.Get("Content-Type"), body))
+		}
+	}
+	msg := fmt.Sprintf("%s %s answered %s, want %s", req.Method, shown(req.URL), resp.Status, h.want())
+	if s := strings.TrimSpace(string(body[:min(len(body), 200)])); s != "" && utf8.ValidString(s) {
+		msg += ": " + s
+	}
+	return h.failed(tandem.KindStatus, msg, "", nil)
+}
+
+func (h *requester) want() string {
+	var parts []string
+	for _, r := range h.c.Expect {
+		switch {
+		case r.From%100 == 0 && r.To == r.From+99:
+			parts = append(parts, fmt.Sprintf("%dxx", r.From/100))
+		case r.From == r.To:
+			parts = append(parts, fmt.Sprint(r.From))
+		default:
+			parts = append(parts, fmt.Sprintf("%d-%d", r.From, r.To))
+		}
+	}
+	return strings.Join(parts, " or ")
+}
+
+// request makes the request of one item. A body in memory can be sent again by net/http when a kept-alive connection turns out to be closed.
+func (h *requester) request(ctx context.Context, t *tandem.Task) (*http.Request, error) {
+	target, err := h.c.URL(t)
+	if err != nil {
+		return nil, err
+	}
+	var body io.Reader
+	var size int64
+	kind := ""
+	switch {
+	case h.c.File != nil:
+		path, err := h.c.File(t)
+		if err != nil {
+			return nil, err
+		}
+		f, err := os.Open(path)
+		if err != nil {
+			return nil, err
+		}
+		info, err := f.Stat()
+		if err != nil || info.IsDir() {
+			f.Close()
+			return nil, fmt.Errorf("%s is no file to send", path)
+		}
+		body, size, kind = f, info.Size(), "application/octet-stream"
+	case h.c.Body != nil:
+		v, err := h.c.Body(t)
+		if err != nil {
+			return nil, err
+		}
+		if v.Kind == tandem.Pickle {
+			return nil, errors.New("a Python object cannot be sent as it is: return bytes, text or JSON from the step before")
+		}
+		body = bytes.NewReader(v.Data)
+		kind = map[tandem.Kind]string{tandem.JSON: "application/json", tandem.Text: "text/plain; charset=utf-8", tandem.Bytes: "application/octet-stream"}[v.Kind]
+	}
+	req, err := http.NewRequestWithContext(ctx, h.c.Method, target, body)
+	if err != nil {
+		if c, ok := body.(io.Closer); ok {
+			c.Close()
+		}
+		return nil, err
+	}
+	if req.URL.Host == "" || req.URL.Scheme != "http" && req.URL.Scheme != "https" {
+		return nil, fmt.Errorf("%q is no http or https address", target)
+	}
+	if h.c.File != nil {
+		req.ContentLength = size
+	}
+	if kind != "" {
+		req.Header.Set("Content-Type", kind)
+	}
+	for name, value := range h.c.Headers {
+		v, err := value(t)
+		if err != nil {
+			return nil, fmt.Errorf("header %s: %w", name, err)
+		}
+		req.Header.Set(name, v)
+	}
+	if req.GetBody != nil || body == nil {
+		// Lets net/http repeat a POST whose connection was closed before it could be sent; it looks at this key only, and nil is not sent.
+		if _, set := req.Header["Idempotency-Key"]; !set {
+			req.Header["X-Idempotency-Key"] = nil
+		}
+	}
+	return req, nil
+}
+
+func (h *requester) network(ctx context.Context, req *http.Request, err error) tandem.Result {
+	if ctx.Err() != nil {
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			return tandem.Result{Outcome: tandem.TimedOut, Err: h.error(tandem.KindTimeout, fmt.Sprintf("%s %s: no whole answer in time", req.Method, shown(req.URL)), "raise the step's timeout, or lower its concurrency", err)}
+		}
+		return tandem.Result{Outcome: tandem.Canceled, Err: h.error(tandem.KindCanceled, "the run was stopped", "", err)}
+	}
+	cause, hint := err, ""
+	if u, ok := errors.AsType[*url.Error](err); ok {
+		cause = u.Err
+	}
+	switch {
+	case errors.Is(err, proc.ErrRefused):
+		hint = "is the server running, and is the address right?"
+	case errors.Is(err, proc.ErrOpenFiles):
+		hint = "too many open files: raise ulimit -n or lower the step's concurrency"
+	default:
+		if d, ok := errors.AsType[*net.DNSError](err); ok && d.IsNotFound {
+			hint = "no such host: is the name right?"
+		}
+	}
+	return h.failed(tandem.KindNetwork, fmt.Sprintf("%s %s: %v", req.Method, shown(req.URL), cause), hint, err)
+}
+
+func (h *requester) failed(kind, msg, hint string, err error) tandem.Result {
+	return tandem.Result{Outcome: tandem.Failed, Err: h.error(kind, msg, hint, err)}
+}
+
+func (h *requester) error(kind, msg, hint string, err error) *tandem.Error {
+	return &tandem.Error{Op: "run", On: h.c.Step, Kind: kind, Message: msg, Hint: hint, Err: err}
+}
+
+// shown is a URL without what may be secret: user, query.
+func shown(u *url.URL) string {
+	s := u.Scheme + "://" + u.Host + u.Path
+	if u.RawQuery != "" {
+		s += "?…"
+	}
+	return s
+}
+
+// response is the value of an answer.
+func response(status int, contentType string, body []byte) tandem.Value {
+	b := fmt.Appendf(nil, `{"status":%d`, status)
+	switch {
+	case len(body) == 0:
+	case strings.Contains(contentType, "json") && json.Valid(body):
+		b = append(append(b, `,"json":`...), bytes.TrimSpace(body)...)
+	case utf8.Valid(body):
+		text, _ := json.Marshal(string(body)) // a string always marshals
+		b = append(append(b, `,"text":`...), text...)
+	default:
+		b = append(base64.StdEncoding.AppendEncode(append(b, `,"base64":"`...), body), '"')
+	}
+	return tandem.Value{Kind: tandem.JSON, Data: append(b, '}')}
+}
