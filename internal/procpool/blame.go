@@ -56,8 +56,7 @@ func (p *Pool) inherit(w *worker, exit proc.Exit, do *chores) {
 				continue
 			}
 			if seq <= started {
-				t.Attempts++
-				p.stats.Attempts++
+				p.attempted(t)
 			}
 		}
 		w.drop(i)
@@ -68,8 +67,7 @@ func (p *Pool) inherit(w *worker, exit proc.Exit, do *chores) {
 // crash ends a task whose worker died under it.
 func (p *Pool) crash(w *worker, i uint32, exit proc.Exit, do *chores) {
 	t := w.slots[i].task
-	t.Attempts++
-	p.stats.Attempts++
+	p.attempted(t)
 	e := &tandem.Error{Op: "run", Kind: tandem.KindCrash, Trace: exit.Tail,
 		Message: "worker " + w.name() + " (pid " + strconv.Itoa(w.process.PID()) + ") died under it: " + exit.String(),
 		Hint:    "the other items are not affected; run the handler on this item alone to see why"}

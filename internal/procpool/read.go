@@ -202,11 +202,7 @@ func (p *Pool) settle(w *worker, a *answer, do *chores) error {
 	p.stats.Service += a.service
 	w.served = true
 	if t != nil {
-		t.Attempts++
-		p.stats.Attempts++
-		if t.Attempts > 1 {
-			p.stats.Retries++
-		}
+		p.attempted(t)
 		t.Result = w.result(s, a)
 		p.held--
 		do.ended = append(do.ended, t)
@@ -238,4 +234,13 @@ func (w *worker) result(s *slot, a *answer) tandem.Result {
 	}
 	r.Value, r.Rest, r.Count = values[0], values[1:], len(values)
 	return r
+}
+
+// attempted counts an attempt at t that has ended.
+func (p *Pool) attempted(t *tandem.Task) {
+	t.Attempts++
+	p.stats.Attempts++
+	if t.Attempts > 1 {
+		p.stats.Retries++
+	}
 }

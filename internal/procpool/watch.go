@@ -117,8 +117,7 @@ func (p *Pool) look(now int64) {
 func (p *Pool) expire(w *worker, i uint32, now int64, do *chores) {
 	s := &w.slots[i]
 	t := s.task
-	t.Attempts++
-	p.stats.Attempts++
+	p.attempted(t)
 	p.stats.Service += p.cfg.Timeout
 	t.Result = tandem.Result{Outcome: tandem.TimedOut, Service: p.cfg.Timeout, Err: &tandem.Error{Op: "run", Kind: tandem.KindTimeout,
 		Message: fmt.Sprintf("not done after %v, killed", p.cfg.Timeout), Hint: "raise the step's timeout, or find out what it waits for"}}

@@ -764,3 +764,7 @@ def main():
             serve(ch, call, encode, kwargs)
     except (BrokenPipeError, ConnectionResetError):
         leave(0)
+
+
+if __name__ == "__main__":
+    main()

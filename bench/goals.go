@@ -1,0 +1,127 @@
+package main
+
+import "fmt"
+
+// A goal is a ratio of two figures of the same round and, where the design set one, the bound that it must keep. The bounds come from
+// a prototype measured the same way, with a quarter or more left for deadlines, tracing and the journal.
+type goal struct {
+	over, under       string // rows
+	overFig, underFig string // their figures
+	bound             float64
+	sense             string // "≥", "≤", or "" for a ratio that is only shown
+}
+
+func atLeast(bound float64, over, overFig, under, underFig string) goal {
+	return goal{over, under, overFig, underFig, bound, "≥"}
+}
+
+func atMost(bound float64, over, overFig, under, underFig string) goal {
+	return goal{over, under, overFig, underFig, bound, "≤"}
+}
+
+func shown(over, overFig, under, underFig string) goal {
+	return goal{over, under, overFig, underFig, 0, ""}
+}
+
+// goals lists every ratio, first to the raw limits, then to the peers.
+func goals(sizes []int) []goal {
+	all := []goal{
+		atMost(1.7, "tandem/sync-go", "p50", "limit/c-roundtrip", "p50"),
+		atMost(2.0, "tandem/sync-python", "p50", "limit/c-roundtrip", "p50"),
+		atLeast(0.35, "tandem/callers-go", "rate", "limit/chan-call", "rate"),
+		atLeast(0.25, "tandem/callers-python", "rate", "limit/chan-call", "rate"),
+		atLeast(0.5, "tandem/submit-go", "rate", "limit/c-batched", "rate"),
+		atLeast(0.5, "tandem/submit-go", "rate", "limit/chan-stream", "rate"),
+		shown("tandem/submit-python", "rate", "limit/c-batched", "rate"),
+		atLeast(0.5, "tandem/flow-two-steps", "rate", "tandem/submit-python", "rate"),
+	}
+	for _, mb := range sizes {
+		bound := 0.9
+		if mb < 16 { // memcpy stays in the cache, a hand-over between two processes cannot
+			bound = 0.25
+		}
+		all = append(all, atLeast(bound, sized("tandem/bytes", mb), "rate", sized("limit/memcpy", mb), "rate"))
+	}
+	all = append(all,
+		atMost(0.25, "tandem/sync-go", "p50", "peer/grpc-sync", "p50"),
+		atLeast(20, "tandem/callers-go", "rate", "peer/grpc-callers", "rate"),
+		atMost(0.95, "tandem/sync-python", "p50", "peer/pool-sync", "p50"),
+		atMost(0.45, "tandem/sync-python", "p50", "peer/executor-sync", "p50"),
+		atLeast(50, "tandem/callers-python", "rate", "peer/executor-submit", "rate"),
+		atLeast(100, "tandem/submit-python", "rate", "peer/executor-submit", "rate"),
+		shown("tandem/callers-python", "rate", "peer/pool-async", "rate"),
+		shown("tandem/submit-python", "rate", "peer/pool-async", "rate"),
+	)
+	for _, mb := range sizes {
+		for _, peer := range []struct {
+			name  string
+			bound float64 // set for 16 MB
+		}{{"peer/pool-bytes", 25}, {"peer/shm-fresh", 12}, {"peer/shm-reused", 1.5}} {
+			g := shown(sized("tandem/bytes", mb), "rate", sized(peer.name, mb), "rate")
+			if mb == 16 {
+				g.bound, g.sense = peer.bound, "≥"
+			}
+			all = append(all, g)
+		}
+	}
+	return append(all,
+		atMost(1.15, "hybrid/tandem", "makespan", "hybrid/ideal", "makespan"),
+		shown("hybrid/textbook", "makespan", "hybrid/tandem", "makespan"),
+	)
+}
+
+// sized is the name of the row of one payload size.
+func sized(name string, mb int) string { return fmt.Sprintf("%s-%dMB", name, mb) }
+
+const leftOutVerdict = "left out"
+
+// reach is a goal held against what was measured.
+type reach struct {
+	Name    string    `json:"name"`
+	Ratio   spread    `json:"ratio"`
+	Rounds  []float64 `json:"rounds"`
+	Goal    string    `json:"goal"`
+	Verdict string    `json:"verdict"` // ok, short, left out; empty without a goal
+	Why     string    `json:"why,omitempty"`
+}
+
+// reaches holds the goals against the results. Goals about rows that were not asked for (-only) are dropped.
+func reaches(all []goal, results []*result) []reach {
+	by := make(map[string]*result, len(results))
+	for _, r := range results {
+		by[r.name] = r
+	}
+	var reached []reach
+	for _, g := range all {
+		if over, under := by[g.over], by[g.under]; over != nil && under != nil {
+			reached = append(reached, g.hold(over, under))
+		}
+	}
+	return reached
+}
+
+func (g goal) hold(over, under *result) reach {
+	r := reach{Name: fmt.Sprintf("%s %s ÷ %s %s", g.over, g.overFig, g.under, g.underFig), Goal: "–"}
+	if g.sense != "" {
+		r.Goal = fmt.Sprintf("%s %s", g.sense, number(g.bound))
+	}
+	r.Rounds = paired(over.rounds, under.rounds, g.overFig, g.underFig)
+	if len(r.Rounds) == 0 {
+		r.Verdict, r.Why = leftOutVerdict, "no round has both"
+		for _, side := range []*result{over, under} {
+			if side.leftOut != "" || len(side.failures) > 0 {
+				r.Why = side.name + " has no figure"
+				break
+			}
+		}
+		return r
+	}
+	r.Ratio = spreadOf(r.Rounds)
+	switch {
+	case g.sense == "≥" && r.Ratio.Median < g.bound, g.sense == "≤" && r.Ratio.Median > g.bound:
+		r.Verdict = "short"
+	case g.sense != "":
+		r.Verdict = "ok"
+	}
+	return r
+}

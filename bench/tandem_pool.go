@@ -1,0 +1,71 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"tandem"
+	"tandem/internal/procpool"
+	"tandem/worker"
+)
+
+// This file connects the dispatch and payload rows to the pool of worker processes. A Go worker is this binary again: worker.Main takes
+// over before main when the pool started it. A Python worker runs py/work.py through the SDK's own worker.
+
+func init() {
+	worker.Register("same", func(_ context.Context, in tandem.Value, give func(tandem.Value)) error {
+		give(in)
+		return nil
+	})
+	worker.Main()
+	openPool = openProcesses
+}
+
+// pythonWorker is the worker of the Python SDK, seen from bench/.
+var pythonWorker = filepath.Join("..", "sdk", "python", "tandem_worker.py")
+
+func openProcesses(ctx context.Context, b *bench, language, handler string, workers int) (caller, func() error, error) {
+	c := procpool.Config{Step: language, Mode: tandem.Process, Workers: workers, Handler: handler}
+	switch language {
+	case "go":
+		self, err := os.Executable()
+		if err != nil {
+			return nil, nil, fmt.Errorf("start Go workers: find this binary: %w", err)
+		}
+		c.Argv = []string{self}
+	case "python":
+		python, err := b.python()
+		if err != nil {
+			return nil, nil, err
+		}
+		program, err := filepath.Abs(pythonWorker)
+		if err != nil {
+			return nil, nil, fmt.Errorf("start Python workers: %w", err)
+		}
+		if _, err := os.Stat(program); err != nil {
+			return nil, nil, leftOut(fmt.Sprintf("no Python worker: %v", err))
+		}
+		c.Argv, c.Home, c.Handler = []string{python, program}, filepath.Join(b.dir, "py"), "work.py:"+handler
+	}
+	pool := procpool.New(c)
+	ended := make(chan error, 1)
+	go func() { ended <- pool.Run(ctx) }()
+	stop := func() error {
+		pool.Close()
+		return <-ended
+	}
+	select {
+	case <-pool.Ready():
+	case <-ctx.Done():
+		return nil, nil, errors.Join(context.Cause(ctx), stop())
+	}
+	// Ready is closed too when the pool has failed; the first task tells.
+	t := newTask()
+	if err := callOnce(ctx, pool, t); err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("start %s workers: %w", language, err), stop())
+	}
+	return pool, stop, nil
+}
