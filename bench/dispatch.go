@@ -23,7 +23,7 @@ func newTask() *tandem.Task {
 // callOnce runs t and turns every outcome but OK into an error.
 func callOnce(ctx context.Context, pool caller, t *tandem.Task) error {
 	t.Result = tandem.Result{}
-	if err := pool.Call(ctx, t); err != nil {
+	if err := pool.Call(context.WithoutCancel(ctx), t); err != nil {
 		return err
 	}
 	return outcomeError(t)

@@ -36,8 +36,14 @@ type server struct {
 	pending []byte // frames not yet written
 	spare   []byte
 	sending bool
-	since   int64 // when the first of pending was added
 	cancels map[uint64]context.CancelFunc
+
+	// The reader's, when it runs the handler itself.
+	clock  int64 // now, or 0 after waiting for the socket
+	since  int64 // when the first unsent result was begun, or 0
+	count  uint64
+	values []tandem.Value
+	give   func(tandem.Value)
 }
 
 func serve(d descriptors, find func(string) (Func, []string)) int {
@@ -118,6 +124,7 @@ func (s *server) handshake(d descriptors, find func(string) (Func, []string)) er
 // loop reads frames until the channel ends or DRAIN.
 func (s *server) loop() error {
 	run, wait := s.runner()
+	s.give = func(v tandem.Value) { s.values = append(s.values, v) }
 	buf := make([]byte, 512<<10)
 	have := 0
 	for {
@@ -130,6 +137,7 @@ func (s *server) loop() error {
 		}
 		have += n
 		off := 0
+		s.clock = 0
 		for {
 			f, n, err := wire.Parse(buf[off:have])
 			if err != nil {
@@ -185,25 +193,38 @@ func (s *server) value(f wire.Frame) (tandem.Value, error) {
 // runner gives the function that runs a task, or queues it for a thread, and one that waits until all have ended.
 func (s *server) runner() (run func(uint64, tandem.Value), wait func()) {
 	if s.hello.Threads <= 1 {
-		ctx := context.Background()
-		var values []tandem.Value
-		give := func(v tandem.Value) { values = append(values, v) }
-		return func(id uint64, in tandem.Value) {
-			values = values[:0]
-			begun := arena.Now()
-			s.ctl.AddStarted()
-			s.ctl.Begin(0, id, begun)
-			err := call(ctx, s.f, in, give)
-			took := arena.Now() - begun
-			s.ctl.End(0)
-			s.ctl.AddFinished()
-			s.answer(id, took, values, err)
-			if len(s.pending) > 64<<10 || s.since > 0 && begun+took-s.since > 100_000 {
-				_ = s.flush() // a broken channel shows at the next read
-			}
-		}, func() {}
+		return s.single, func() {}
 	}
 	return s.threads()
+}
+
+// single runs one task on the reader's own goroutine. One clock reading a task: the end of one is the beginning of the next.
+func (s *server) single(id uint64, in tandem.Value) {
+	begun := s.clock
+	if begun == 0 {
+		begun = arena.Now()
+	}
+	s.values = s.values[:0]
+	s.count++
+	s.ctl.SetStarted(s.count)
+	s.ctl.Begin(0, id, begun)
+	err := call(context.Background(), s.f, in, s.give)
+	s.clock = arena.Now()
+	s.ctl.End(0)
+	s.ctl.SetFinished(s.count)
+	took := s.clock - begun
+	if err == nil && len(s.values) == 1 && len(s.values[0].Data) <= wire.InlineMax {
+		s.pending = wire.AppendResult(s.pending, id, 0, time.Duration(took), s.values[0])
+	} else {
+		s.answer(id, took, s.values, err)
+	}
+	if s.since == 0 {
+		s.since = begun
+	}
+	if len(s.pending) > 64<<10 || s.clock-s.since > 100_000 {
+		_ = s.flush() // a broken channel shows at the next read
+		s.clock = arena.Now()
+	}
 }
 
 type queued struct {
@@ -266,9 +287,6 @@ func (s *server) answer(id uint64, took int64, values []tandem.Value, err error)
 	service := time.Duration(took)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.pending) == 0 {
-		s.since = arena.Now()
-	}
 	if err != nil {
 		s.pending = wire.AppendError(s.pending, id, service, errorBody(err))
 		return
@@ -314,10 +332,11 @@ func (s *server) result(id uint64, mark wire.Flags, service time.Duration, v tan
 func (s *server) flush() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.since = 0
 	for !s.sending && len(s.pending) > 0 {
 		s.sending = true
 		b := s.pending
-		s.pending, s.since = s.spare[:0], 0
+		s.pending = s.spare[:0]
 		s.mu.Unlock()
 		_, err := s.sock.Write(b)
 		s.mu.Lock()

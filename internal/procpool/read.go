@@ -21,7 +21,7 @@ type answer struct {
 	failed  bool
 	service time.Duration
 	value   tandem.Value
-	err     wire.ErrorBody
+	err     *wire.ErrorBody
 }
 
 // reader is the worker's own goroutine for reading. It rests while nothing is in flight, so that a direct caller can read itself.
@@ -140,8 +140,8 @@ func (w *worker) decode(f wire.Frame) error {
 	a := answer{id: f.ID, service: service, mark: f.Flags & (wire.More | wire.None)}
 	switch {
 	case f.Type == wire.Error:
-		a.failed = true
-		if err := json.Unmarshal(body, &a.err); err != nil {
+		a.failed, a.err = true, new(wire.ErrorBody)
+		if err := json.Unmarshal(body, a.err); err != nil {
 			return &wire.Fault{Reason: "ERROR whose payload is not the JSON of section 6: " + err.Error()}
 		}
 	case f.Flags&wire.Blob != 0:

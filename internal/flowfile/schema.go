@@ -1,0 +1,91 @@
+package flowfile
+
+import (
+	"bytes"
+	"encoding/json"
+
+	"github.com/invopop/jsonschema"
+)
+
+// Schema is the JSON Schema (2020-12) of the flow file, made from the structs that Parse fills. Editors complete and check flow files with it; Parse
+// says the same and more, in better words.
+func Schema() []byte {
+	r := &jsonschema.Reflector{Anonymous: true, ExpandedStruct: true, DoNotReference: true}
+	b, err := json.Marshal(r.Reflect(&File{}))
+	var root map[string]any
+	if err == nil {
+		err = json.Unmarshal(b, &root)
+	}
+	if err != nil {
+		panic("flowfile: the structs have no schema: " + err.Error()) // a mistake in this package, found by its tests
+	}
+	root["title"] = "Tandem flow"
+	loosen(root)
+
+	props := func(m any, names ...string) map[string]any {
+		for _, n := range names {
+			m = m.(map[string]any)[n]
+		}
+		return m.(map[string]any)
+	}
+	either := func(m map[string]any, alternatives ...any) {
+		delete(m, "type")
+		delete(m, "items")
+		m["anyOf"] = alternatives
+	}
+	text, number := map[string]any{"type": "string"}, map[string]any{"type": "integer"}
+	texts := map[string]any{"type": "array", "items": text, "minItems": 1}
+	from := props(root, "properties", "from")
+	either(props(from, "properties", "files"), text, texts)
+	props(from, "properties", "range")["pattern"] = `^-?[0-9]+\.\.-?[0-9]+$`
+	exactlyOne(from, "files", "lines", "jsonl", "range")
+
+	step := props(root, "properties", "steps", "items")
+	exactlyOne(step, verbs...)
+	for _, name := range []string{"worker", "run"} {
+		props(step, "properties", name)["minItems"] = 1
+	}
+	duration := props(step, "properties", "timeout")
+	duration["type"], duration["pattern"] = "string", `^([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+$`
+	size := props(step, "properties", "queue", "properties", "bytes")
+	either(size, map[string]any{"type": "integer", "minimum": 1}, map[string]any{"type": "string", "pattern": `^[0-9.]+ *([kKMGT]i?B|B)?$`})
+	http := props(step, "properties", "http")
+	exactlyOne(http, "get", "post", "put", "patch", "delete")
+	status := map[string]any{"type": "string", "pattern": `^([1-5](xx|XX|[0-9]{2})(-[1-5][0-9]{2})?,? *)+$`}
+	either(props(http, "properties", "expect"), number, status, map[string]any{"type": "array", "items": map[string]any{"anyOf": []any{number, status}}})
+
+	var out bytes.Buffer
+	e := json.NewEncoder(&out)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	if err := e.Encode(root); err != nil {
+		panic("flowfile: the schema is not JSON: " + err.Error())
+	}
+	return out.Bytes()
+}
+
+// exactlyOne demands one of the keys and refuses a second.
+func exactlyOne(m map[string]any, keys ...string) {
+	var list []any
+	for _, k := range keys {
+		list = append(list, map[string]any{"required": []string{k}})
+	}
+	m["oneOf"] = list
+}
+
+// loosen lets keys that begin with x- pass in every mapping with fixed keys.
+func loosen(v any) {
+	switch v := v.(type) {
+	case map[string]any:
+		if v["additionalProperties"] == false {
+			v["patternProperties"] = map[string]any{"^x-": true}
+		}
+		for _, x := range v {
+			loosen(x)
+		}
+	case []any:
+		for _, x := range v {
+			loosen(x)
+		}
+	}
+}
