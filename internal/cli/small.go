@@ -76,7 +76,7 @@ a plain loop on a sample, the textbook Python answer, and Tandem. Two images cra
 			if err != nil {
 				return err
 			}
-			cfg.Out, cfg.Tandem, cfg.Color, cfg.Start = a.out, exe, a.colour, startCommand
+			cfg.Out, cfg.Tandem, cfg.Color, cfg.Start, cfg.Env = a.out, exe, a.colour, startCommand, os.Environ()
 			if cfg.Python == "" {
 				cfg.Python = os.Getenv("TANDEM_PYTHON")
 			}

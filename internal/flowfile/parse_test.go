@@ -1,9 +1,9 @@
 package flowfile
 
 import (
-	"testing"
-	"os"
 	"fmt"
+	"os"
+	"testing"
 )
 
 func TestTry(t *testing.T) {

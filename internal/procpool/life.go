@@ -88,7 +88,7 @@ func (p *Pool) admit(w *worker) (surplus bool) {
 	}
 	if !w.dead {
 		p.workers = append(p.workers, w)
-		w.setWindow(windowFor(w.parallel, p.service))
+		w.setWindow(min(windowFor(w.parallel, p.service), 2*w.parallel))
 	}
 	var do chores
 	p.pump(&do)

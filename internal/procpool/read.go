@@ -112,7 +112,8 @@ func (w *worker) ended(n int) []*tandem.Task { return make([]*tandem.Task, 0, n)
 
 func (w *worker) setWindowNow() {
 	if !w.dead && !w.retired {
-		w.setWindow(windowFor(w.parallel, w.p.service))
+		// Doubling from a small start: one quick item does not make a hundred wait behind the next, which may be slow.
+		w.setWindow(min(windowFor(w.parallel, w.p.service), max(2*w.window, 2*w.parallel)))
 	}
 }
 
