@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -85,11 +87,16 @@ a plain loop on a sample, the textbook Python answer, and Tandem. Two images cra
 					cfg.Python = p
 				}
 			}
+			if strings.ContainsRune(cfg.Python, filepath.Separator) {
+				if cfg.Python, err = filepath.Abs(cfg.Python); err != nil { // the demo works in a directory of its own
+					return err
+				}
+			}
 			return demo.Run(c.Context(), cfg)
 		},
 	}
 	c.Flags().StringVar(&cfg.Photos, "photos", "", "use the *.jpg below this directory instead of making some")
-	c.Flags().IntVar(&cfg.Count, "count", 0, "how many photos to make (default 160)")
+	c.Flags().IntVar(&cfg.Count, "count", 0, "how many photos to make (default 400)")
 	c.Flags().StringVar(&cfg.Python, "python", "", "Python interpreter (default $TANDEM_PYTHON, then python3)")
 	c.Flags().BoolVar(&cfg.Keep, "keep", false, "keep the photos, the flow and the results")
 	c.Flags().StringVar(&cfg.Dir, "dir", "", "work in this directory (default: a temporary one)")

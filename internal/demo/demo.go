@@ -27,7 +27,7 @@ var files embed.FS
 // Config of the demo.
 type Config struct {
 	Photos string // directory with the user's photos; empty means that some are made
-	Count  int    // photos to make; zero means 160
+	Count  int    // photos to make; zero means 400
 	Out    io.Writer
 	Tandem string // the tandem program
 	Python string // interpreter; empty means that there is none
@@ -40,7 +40,7 @@ type Config struct {
 }
 
 const (
-	sample   = 6  // photos that the plain loop does
+	sample   = 8  // photos that the plain loop does
 	uploads  = 64 // uploads in flight
 	finished = "out.jsonl"
 )
@@ -58,7 +58,7 @@ type demo struct {
 // Run runs the demo. The error says what did not go as it should, also when Tandem lost an item.
 func Run(ctx context.Context, c Config) error {
 	if c.Count <= 0 {
-		c.Count = 160
+		c.Count = 400
 	}
 	d := &demo{Config: c, begun: time.Now(), cores: runtime.NumCPU()}
 	if d.Dir == "" {

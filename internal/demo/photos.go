@@ -19,7 +19,7 @@ import (
 )
 
 const (
-	photoWidth, photoHeight = 2400, 1600
+	photoWidth, photoHeight = 1600, 1200
 	distinct                = 8 // pictures that are painted; the others are these with a comment of their own
 )
 

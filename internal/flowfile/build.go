@@ -107,7 +107,7 @@ func (f *File) program(ctx context.Context, i int, s Surroundings) (engine.Handl
 			venv = f.resolve(venv)
 		}
 		p.Argv, err = handler.Python(handler.PythonConfig{Step: d.Name, Venv: venv, Python: s.Python, Cache: s.Cache})
-		p.Handler = d.Python
+		p.Handler, p.Env = d.Python, handler.PythonEnv(s.Env)
 		if next := i + 1; next < len(f.Steps) && f.Steps[next].Python != "" && len(f.Steps[next].Args) == 0 {
 			p.Output = "pickle" // from Python to Python any object may travel
 		}
