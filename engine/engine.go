@@ -82,6 +82,11 @@ func (e *Engine) Run(ctx context.Context, flow Flow) (Report, error) {
 		}
 		return e.report(perr), perr
 	}
+	if b, ok := flow.Sink.(interface{ Begin() error }); ok {
+		if err := b.Begin(); err != nil {
+			e.stop(err) // before the first item: the steps below end at once
+		}
+	}
 	var sink sync.WaitGroup
 	sink.Go(e.sink)
 	// Senders stop before receivers: source, then each step in turn, then the sink.

@@ -69,7 +69,7 @@ func (a *app) run(path string, asJSON bool, mode string) error {
 	e = engine.New(engine.Config{OnEvent: watch.event, OnOutput: watch.output, OnEnded: watch.ended})
 	var code atomic.Int64
 	bar := a.newProgress(mode, e.Snapshot)
-	watch.print = bar.print
+	watch.print, watch.running = bar.print, func() bool { return e.Snapshot().Items.In > 0 }
 	ended := make(chan struct{})
 	go func() {
 		for n := 0; ; n++ {

@@ -20,6 +20,8 @@ type watch struct {
 	flow  string
 	print func(string)
 
+	running func() bool // whether an item has been read
+
 	mu      sync.Mutex
 	seen    map[string]int64 // step + kind → how many
 	partial map[string][]byte
@@ -34,7 +36,7 @@ func (a *app) newWatch(flow string) *watch {
 
 // event hears of workers; only what a person would want to know is said.
 func (w *watch) event(e tandem.Event) {
-	if e.From == "starting" && e.To == "dead" {
+	if e.From == "starting" && e.To == "dead" && w.running() { // before the first item the run itself fails, and says so
 		w.print(w.a.yellow(e.ID+": ") + printable(e.Reason))
 	}
 }

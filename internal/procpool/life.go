@@ -157,7 +157,9 @@ func (p *Pool) start(ctx context.Context, place int) (*worker, error) {
 		<-w.process.Done()
 		sock.Close()
 		p.giveArenas(mem)
-		p.event(place, "starting", "dead", err.Error())
+		if ctx.Err() == nil {
+			p.event(place, "starting", "dead", err.Error())
+		}
 		return fail(err)
 	}
 	w.reading = true

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"path/filepath"
 	"strconv"
 	"time"
 	"unicode/utf8"
@@ -25,6 +26,7 @@ const (
 // JSONL writes JSON lines. It is for one goroutine.
 type JSONL struct {
 	name    string
+	path    string // empty for standard output
 	w       io.Writer
 	file    *os.File // nil for standard output
 	buf     []byte
@@ -35,24 +37,47 @@ type JSONL struct {
 	broken  error
 }
 
-// Open makes a JSONL sink at path, which is emptied; "-" is stdout.
+// Open makes a JSONL sink at path; "-" is stdout. It looks whether the file can be written, and leaves what is in it alone until Begin.
 func Open(path string, stdout io.Writer) (*JSONL, error) {
 	if path == "-" {
 		return &JSONL{name: "standard output", w: stdout}, nil
 	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
-	if err != nil {
-		hint := "is the directory writable?"
-		if errors.Is(err, os.ErrNotExist) {
-			hint = "make its directory first: mkdir -p"
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	switch {
+	case err == nil:
+		f.Close()
+	case errors.Is(err, os.ErrNotExist):
+		if _, err = os.Stat(filepath.Dir(path)); err != nil {
+			return nil, openError(path, err)
 		}
-		return nil, &tandem.Error{Op: "open the sink", On: path, Kind: tandem.KindSink, Message: cause(err), Hint: hint, Err: err}
+	default:
+		return nil, openError(path, err)
 	}
-	s := &JSONL{name: path, w: f, file: f}
+	return &JSONL{name: path, path: path}, nil
+}
+
+// Begin empties the file. The engine calls it when the steps are ready, so that a flow that cannot start leaves the last run's results alone.
+func (s *JSONL) Begin() error {
+	if s.path == "" {
+		return nil
+	}
+	f, err := os.OpenFile(s.path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
+	if err != nil {
+		return openError(s.path, err)
+	}
+	s.w, s.file = f, f
 	if info, err := f.Stat(); err == nil {
 		s.regular = info.Mode().IsRegular()
 	}
-	return s, nil
+	return nil
+}
+
+func openError(path string, err error) error {
+	hint := "is it writable?"
+	if errors.Is(err, os.ErrNotExist) {
+		hint = "make its directory first: mkdir -p " + filepath.Dir(path)
+	}
+	return &tandem.Error{Op: "open the sink", On: path, Kind: tandem.KindSink, Message: cause(err), Hint: hint, Err: err}
 }
 
 func cause(err error) string {
