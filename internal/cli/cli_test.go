@@ -41,7 +41,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"lines": cmdLines, "nochildren": cmdNoChildren, "expand": cmdExpand, "rename-bytes": cmdRenameBytes,
+			"lines": cmdLines, "nochildren": cmdNoChildren, "expand": cmdExpand, "rename-bytes": cmdRenameBytes, "sleep": cmdSleep,
 		},
 		Condition: func(cond string) (bool, error) {
 			if cond == "root" {
@@ -116,6 +116,13 @@ func cmdRenameBytes(ts *testscript.TestScript, _ bool, args []string) {
 	_, err := fmt.Sscanf(args[1], "%x", &name)
 	ts.Check(err)
 	ts.Check(os.Rename(ts.MkAbs(args[0]), filepath.Join(filepath.Dir(ts.MkAbs(args[0])), string(name))))
+}
+
+// sleep SECONDS: gives a program in the background time to get going.
+func cmdSleep(ts *testscript.TestScript, _ bool, args []string) {
+	d, err := time.ParseDuration(args[0] + "s")
+	ts.Check(err)
+	time.Sleep(d)
 }
 
 // nochildren MARK: no process with MARK in its command line is left.

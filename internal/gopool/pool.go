@@ -104,7 +104,10 @@ func (p *Pool) Run(ctx context.Context) error {
 		t.Result = canceled(err)
 	}
 	complete(rest)
-	return errors.Join(err, p.waitAll())
+	if left := p.waitAll(); err == nil {
+		err = left
+	}
+	return err
 }
 
 // waitAll waits for the goroutines; those that do not listen are waited for up to Grace.
@@ -139,7 +142,7 @@ func (p *Pool) Submit(ctx context.Context, tasks []*tandem.Task) (int, error) {
 		}
 		// One backlog is enough: what waits here is out of its queue's bounds.
 		backlog := 2 * maxBatch
-		if p.service > quick {
+		if p.service == 0 || p.service > quick {
 			backlog = 1
 		}
 		free := p.cfg.Concurrency - p.held - p.stuck + backlog
