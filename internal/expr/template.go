@@ -140,7 +140,7 @@ func compilePart(code string, offset int) (part, error) {
 	if err != nil {
 		e := &Error{Offset: offset + lead, Message: "`" + source + "`: " + strings.SplitN(err.Error(), "\n", 2)[0], Hint: "names here: item (id, value, path, name, stem, ext, dir), prev, env.NAME"}
 		if fe, ok := errors.AsType[*file.Error](err); ok {
-			e.Message = "`" + source + "`: " + fe.Message
+			e.Message = "`" + source + "`: " + strings.ReplaceAll(strings.ReplaceAll(fe.Message, "type expr.item", "item"), "type expr.scope", "this")
 			e.Offset = offset + lead + fe.Column
 			for _, n := range later {
 				if strings.Contains(fe.Message, "unknown name "+n) {

@@ -247,10 +247,16 @@ func (r *reader) convert(n ast.Node, depth int) *node {
 		for _, v := range n.Values {
 			r.pair(m, v, depth)
 		}
+		if len(m.places) > 0 && n.Start.Value != "{" {
+			out.at = m.places[0] // the library's own place of a mapping is its first colon
+		}
 		out.value = m
 	case *ast.MappingValueNode:
 		m := &mapping{}
 		r.pair(m, n, depth)
+		if len(m.places) > 0 {
+			out.at = m.places[0]
+		}
 		out.value = m
 	case *ast.AnchorNode:
 		inner := r.convert(n.Value, depth+1)
@@ -314,6 +320,9 @@ func (n *node) what() string {
 	case string:
 		return fmt.Sprintf("text %q", short(v))
 	case []*node:
+		if len(v) == 0 {
+			return "an empty list"
+		}
 		return "a list"
 	}
 	return "a mapping"

@@ -43,7 +43,8 @@ func Schema() []byte {
 	step := props(root, "properties", "steps", "items")
 	exactlyOne(step, verbs...)
 	for _, name := range []string{"worker", "run"} {
-		props(step, "properties", name)["minItems"] = 1
+		argv := props(step, "properties", name)
+		argv["minItems"], argv["items"] = 1, map[string]any{"type": []string{"string", "number"}}
 	}
 	duration := props(step, "properties", "timeout")
 	duration["type"], duration["pattern"] = "string", `^([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+$`
