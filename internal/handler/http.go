@@ -54,7 +54,7 @@ func HTTP(c HTTPConfig) (func(context.Context, *tandem.Task) tandem.Result, func
 	// Small buffers: ten thousand requests in flight are ten thousand connections.
 	tr := &http.Transport{
 		Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: c.Concurrency, MaxConnsPerHost: 0, IdleConnTimeout: 60 * time.Second,
-		DialContext: (&net.Dialer{Timeout: 30 * time.Second}).DialContext, TLSHandshakeTimeout: 20 * time.Second, ReadBufferSize: 2 << 10, WriteBufferSize: 2 << 10, ForceAttemptHTTP2: true,
+		DialContext: (&net.Dialer{Timeout: 30 * time.Second}).DialContext, TLSHandshakeTimeout: 20 * time.Second, ReadBufferSize: 1 << 10, WriteBufferSize: 1 << 10, ForceAttemptHTTP2: true,
 	}
 	h := &requester{c: c, client: &http.Client{Transport: tr}}
 	return h.do, tr.CloseIdleConnections
