@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"tandem"
+	"tandem/internal/handler"
 	"tandem/internal/procpool"
 	"tandem/worker"
 )
@@ -24,11 +25,8 @@ func init() {
 	openPool = openProcesses
 }
 
-// pythonWorker is the worker of the Python SDK, seen from bench/.
-var pythonWorker = filepath.Join("..", "sdk", "python", "tandem_worker.py")
-
-func openProcesses(ctx context.Context, b *bench, language, handler string, workers int) (caller, func() error, error) {
-	c := procpool.Config{Step: language, Mode: tandem.Process, Workers: workers, Handler: handler}
+func openProcesses(ctx context.Context, b *bench, language, work string, workers int) (caller, func() error, error) {
+	c := procpool.Config{Step: language, Mode: tandem.Process, Workers: workers, Handler: work}
 	switch language {
 	case "go":
 		self, err := os.Executable()
@@ -41,14 +39,11 @@ func openProcesses(ctx context.Context, b *bench, language, handler string, work
 		if err != nil {
 			return nil, nil, err
 		}
-		program, err := filepath.Abs(pythonWorker)
-		if err != nil {
-			return nil, nil, fmt.Errorf("start Python workers: %w", err)
+		if c.Argv, err = handler.Python(handler.PythonConfig{Step: language, Python: python, Cache: b.dir}); err != nil {
+			return nil, nil, err
 		}
-		if _, err := os.Stat(program); err != nil {
-			return nil, nil, leftOut(fmt.Sprintf("no Python worker: %v", err))
-		}
-		c.Argv, c.Home, c.Handler = []string{python, program}, filepath.Join(b.dir, "py"), "work.py:"+handler
+		c.Env = handler.PythonEnv(os.Environ())
+		c.Home, c.Handler = filepath.Join(b.dir, "py"), "work.py:"+work
 	}
 	pool := procpool.New(c)
 	ended := make(chan error, 1)

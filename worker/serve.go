@@ -31,16 +31,19 @@ type server struct {
 	hello wire.HelloBody
 	f     Func
 
-	mu      sync.Mutex // guards all below when there are threads
+	mu      sync.Mutex // guards what follows up to cancels
 	ring    arena.Ring
 	pending []byte // frames not yet written
 	spare   []byte
 	sending bool
+	sent    uint64        // writes so far
+	since   int64         // when the first unsent result was begun, or 0
+	awake   bool          // the nudge looks after what is pending
+	gate    chan struct{} // wakes the nudge; nil before it began
 	cancels map[uint64]context.CancelFunc
 
 	// The reader's, when it runs the handler itself.
 	clock  int64 // now, or 0 after waiting for the socket
-	since  int64 // when the first unsent result was begun, or 0
 	count  uint64
 	values []tandem.Value
 	give   func(tandem.Value)
@@ -213,6 +216,7 @@ func (s *server) single(id uint64, in tandem.Value) {
 	s.ctl.End(0)
 	s.ctl.SetFinished(s.count)
 	took := s.clock - begun
+	s.mu.Lock()
 	if err == nil && len(s.values) == 1 && len(s.values[0].Data) <= wire.InlineMax {
 		s.pending = wire.AppendResult(s.pending, id, 0, time.Duration(took), s.values[0])
 	} else {
@@ -221,7 +225,12 @@ func (s *server) single(id uint64, in tandem.Value) {
 	if s.since == 0 {
 		s.since = begun
 	}
-	if len(s.pending) > 64<<10 || s.clock-s.since > 100_000 {
+	full := len(s.pending) > 64<<10 || s.clock-s.since > 100_000
+	if !full && !s.awake {
+		s.arm()
+	}
+	s.mu.Unlock()
+	if full {
 		_ = s.flush() // a broken channel shows at the next read
 		s.clock = arena.Now()
 	}
@@ -261,7 +270,9 @@ func (s *server) threads() (func(uint64, tandem.Value), func()) {
 				s.mu.Unlock()
 				s.ctl.End(slot)
 				s.ctl.AddFinished()
+				s.mu.Lock()
 				s.answer(t.id, took, values, err)
+				s.mu.Unlock()
 				_ = s.flush()
 				open.Done()
 			}
@@ -282,11 +293,9 @@ func (s *server) cancel(id uint64) {
 	}
 }
 
-// answer appends the frames of one task's end.
+// answer appends the frames of one task's end. The mutex is held; it is released while a large value waits for room.
 func (s *server) answer(id uint64, took int64, values []tandem.Value, err error) {
 	service := time.Duration(took)
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if err != nil {
 		s.pending = wire.AppendError(s.pending, id, service, errorBody(err))
 		return
@@ -335,6 +344,7 @@ func (s *server) flush() error {
 	s.since = 0
 	for !s.sending && len(s.pending) > 0 {
 		s.sending = true
+		s.sent++
 		b := s.pending
 		s.pending = s.spare[:0]
 		s.mu.Unlock()

@@ -1,8 +1,11 @@
 package handler
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -41,33 +44,55 @@ func Python(c PythonConfig) ([]string, error) {
 		return nil, &tandem.Error{Op: "install the Python worker for step", On: c.Step, Kind: tandem.KindStart, Message: err.Error(),
 			Hint: "set TANDEM_HOME to a directory that can be written", Err: err}
 	}
-	return []string{path, "-c", "import sys; sys.path.insert(0, " + quote(dir) + "); import tandem_worker; tandem_worker.main()"}, nil
+	return []string{path, "-c", fmt.Sprintf(python.Start, quote(dir))}, nil
 }
 
 // install writes the worker program to a directory named after its content, so that versions never meet and the compiled form is kept.
 func install(cache string) (string, error) {
-	sum := sha256.Sum256([]byte(python.Worker))
-	dir := filepath.Join(cache, "python-"+hex.EncodeToString(sum[:8]))
-	file := filepath.Join(dir, "tandem_worker.py")
-	if have, err := os.ReadFile(file); err == nil && string(have) == python.Worker {
-		return dir, nil
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return "", err
-	}
-	tmp, err := os.CreateTemp(dir, "tandem_worker-*.tmp")
+	files := map[string][]byte{}
+	sum := sha256.New()
+	err := fs.WalkDir(python.Worker, ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		text, err := python.Worker.ReadFile(name)
+		files[name] = text
+		fmt.Fprintf(sum, "%s %d\n%s", name, len(text), text)
+		return err
+	})
 	if err != nil {
 		return "", err
 	}
+	dir := filepath.Join(cache, "python-"+hex.EncodeToString(sum.Sum(nil)[:8]))
+	for name, text := range files {
+		if err := place(filepath.Join(dir, filepath.FromSlash(name)), text); err != nil {
+			return "", err
+		}
+	}
+	return dir, nil
+}
+
+// place gives file this content in one step: another run may read it at the same time. A file that has it already is left alone.
+func place(file string, text []byte) error {
+	if have, err := os.ReadFile(file); err == nil && bytes.Equal(have, text) {
+		return nil
+	}
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		return err
+	}
+	tmp, err := os.CreateTemp(filepath.Dir(file), "*.tmp")
+	if err != nil {
+		return err
+	}
 	defer os.Remove(tmp.Name())
-	_, err = tmp.WriteString(python.Worker)
+	_, err = tmp.Write(text)
 	if cerr := tmp.Close(); err == nil {
 		err = cerr
 	}
 	if err == nil {
 		err = os.Rename(tmp.Name(), file)
 	}
-	return dir, err
+	return err
 }
 
 // quote is s as a Python string.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	"tandem"
 )
@@ -116,6 +117,12 @@ func (c *counter) Complete(ts []*tandem.Task) {
 	}
 }
 
+func (c *counter) ended() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.n
+}
+
 func BenchmarkSubmit(b *testing.B) { benchSubmit(b, started(b, testConfig("echo"))) }
 
 func benchSubmit(b *testing.B, p *Pool) {
@@ -138,4 +145,38 @@ func benchSubmit(b *testing.B, p *Pool) {
 		}
 	}
 	<-c.done
+}
+
+// What a worker has finished reaches its owner while the worker is still inside a slow task.
+func TestASlowTaskKeepsNoResultBack(t *testing.T) {
+	for name, cfg := range map[string]Config{"go": testConfig("behave"), "python": pyConfig(t, "sleepy")} {
+		t.Run(name, func(t *testing.T) {
+			cfg.Workers = 1
+			p := started(t, cfg)
+			c := &counter{want: 3020, done: make(chan struct{})}
+			tasks := make([]*tandem.Task, 3010) // enough to open the window wide
+			for i := range tasks {
+				tasks[i] = &tandem.Task{Value: tandem.TextValue("quick"), Owner: c}
+			}
+			tasks = append(tasks, &tandem.Task{Value: tandem.TextValue("sleep 1500ms"), Owner: c})
+			for range 9 {
+				tasks = append(tasks, &tandem.Task{Value: tandem.TextValue("quick"), Owner: c})
+			}
+			for rest := tasks; len(rest) > 0; {
+				n, err := p.Submit(t.Context(), rest)
+				if err != nil {
+					t.Fatal(err)
+				}
+				rest = rest[n:]
+			}
+			for c.ended() < 3010 {
+				time.Sleep(time.Millisecond)
+			}
+			before := time.Now()
+			<-c.done
+			if d := time.Since(before); d < 500*time.Millisecond {
+				t.Errorf("the results before the slow task came %v before its own, want about 1.5s", d)
+			}
+		})
+	}
 }

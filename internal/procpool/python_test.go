@@ -3,6 +3,8 @@ package procpool
 import (
 	"bytes"
 	"context"
+	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -33,6 +35,9 @@ def shout(x):
     for i in range(1000): print("x" * 1000)
     return x
 def size(x): return len(x)
+def sleepy(x):
+    if x != "quick": time.sleep(1.5)
+    return x
 def big(n): return b"z" * n
 `
 
@@ -48,12 +53,10 @@ func pyConfig(t testing.TB, handler string) Config {
 		t.Fatalf("no Python: %v", err)
 	}
 	dir := t.TempDir()
-	for name, text := range map[string]string{"tandem_worker.py": python.Worker, "handlers.py": pyHandlers} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
+	if err := errors.Join(os.CopyFS(dir, python.Worker), os.WriteFile(filepath.Join(dir, "handlers.py"), []byte(pyHandlers), 0o644)); err != nil {
+		t.Fatal(err)
 	}
-	return Config{Step: "py", Argv: []string{path, "-c", "import sys; sys.path.insert(0, " + `"` + dir + `"` + "); import tandem_worker; tandem_worker.main()"},
+	return Config{Step: "py", Argv: []string{path, "-c", fmt.Sprintf(python.Start, `"`+dir+`"`)},
 		Handler: "handlers.py:" + handler, Home: dir, Workers: 2}
 }
 
@@ -96,7 +99,7 @@ func TestPythonOutcomes(t *testing.T) {
 			if c.kind != "" && (r.Err.Kind != c.kind || !strings.Contains(r.Err.Message, c.says)) {
 				t.Errorf("got %s %q, want %s with %q", r.Err.Kind, r.Err.Message, c.kind, c.says)
 			}
-			if c.handler == "fail" && (!strings.Contains(r.Err.Trace, "handlers.py") || strings.Contains(r.Err.Trace, "tandem_worker.py")) {
+			if c.handler == "fail" && (!strings.Contains(r.Err.Trace, "handlers.py") || strings.Contains(r.Err.Trace, "tandem_worker")) {
 				t.Errorf("trace: %s", r.Err.Trace)
 			}
 			if c.handler == "abort" && !strings.Contains(r.Err.Trace, "Fatal Python error: Aborted") {

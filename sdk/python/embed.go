@@ -2,9 +2,12 @@
 // written out and started by package handler.
 package python
 
-import _ "embed"
+import "embed"
 
-// Worker is the source of tandem_worker.py.
+// Worker holds the package tandem_worker.
 //
-//go:embed tandem_worker.py
-var Worker string
+//go:embed tandem_worker/*.py
+var Worker embed.FS
+
+// Start is the Python statement that runs the worker whose package lies in the directory that %s names as a Python string.
+const Start = "import sys; sys.path.insert(0, %s); from tandem_worker.start import main; main()"

@@ -1,0 +1,94 @@
+"""The beginning of a worker: HELLO, the handler, READY, and then the loop of the mode."""
+import json
+import os
+import sys
+from _socket import socket as Socket
+
+from .channel import Channel
+from .frames import HEADER, HELLO, MAX_FRAME, READY, BadFrame, check, grease, head, leave, leave_over, pack_error
+from .handlers import flavour, load
+from .values import Refused, encoder
+
+
+def read_hello(sock):
+    def read(n):
+        data = b""
+        while len(data) < n:
+            part = sock.recv(n - len(data))
+            if not part:
+                leave(0)
+            data += part
+        return data
+
+    length, typ, flags, method, _ = head.unpack(read(HEADER))
+    check(length, typ, flags, method)
+    if typ != HELLO:
+        raise BadFrame(f"type {typ}, want HELLO first")
+    return json.loads(read(length - HEADER))
+
+
+def start(hello):
+    """Loads the handler and settles the mode: (function, flavour, mode)."""
+    if sys.version_info < (3, 9):
+        raise Refused("unsupported", "Python %d.%d is too old" % sys.version_info[:2], "Tandem's worker needs Python 3.9 or newer; set TANDEM_PYTHON or venv:")
+    if hello.get("protocol") != 1:
+        raise Refused("unsupported", f"protocol {hello.get('protocol')}, this worker speaks 1")
+    f = load(hello["handler"], hello.get("dir") or ".")
+    how, mode = flavour(f), hello.get("mode", "auto")
+    if mode == "auto":
+        mode = "process" if how == "plain" else "async"
+        if mode == "process" and hello.get("threads", 1) > 1:
+            mode = "thread"
+    if mode == "async" and how == "plain":
+        raise Refused("unsupported", f"mode is async, but {hello['handler']} is a plain function", "write `async def`, or use mode: thread")
+    if mode == "process" and hello.get("threads", 1) > 1:
+        mode = "thread"
+    if mode not in ("process", "thread", "async"):
+        raise Refused("unsupported", f"a Python worker has no mode {mode!r}", "want process, thread or async")
+    return f, how, mode
+
+
+def main():
+    for fd in (3, 4, 5):
+        os.set_inheritable(fd, False)
+    os.environ.pop("TANDEM_WORKER", None)  # what a handler starts is no worker
+    try:
+        run(Socket(fileno=3))
+    except BadFrame as e:
+        leave_over(e)
+    except (BrokenPipeError, ConnectionResetError):  # Tandem is gone
+        leave(0)
+
+
+def run(sock):
+    hello = read_hello(sock)
+    try:
+        import faulthandler
+
+        faulthandler.enable()
+        sys.stdout.reconfigure(line_buffering=True)
+    except BaseException:  # the user's own stdout object may have neither
+        pass
+    try:
+        f, how, mode = start(hello)
+        ch = Channel(sock, hello)
+    except Refused as e:
+        sock.sendall(pack_error(0, 0, e.body))
+        leave(1)
+    ready = json.dumps({"protocol": 1, "pid": os.getpid(), "mode": mode, "language": "python %d.%d.%d" % sys.version_info[:3]}).encode()
+    sock.sendall(head.pack(HEADER + len(ready), READY, 0, 0, 0) + ready + grease())
+    encode, kwargs = encoder(hello.get("output", "json")), bool(hello.get("kwargs"))
+    if mode == "async":
+        from .loop import serve
+
+        serve(ch, f, how, encode, kwargs, hello.get("concurrency") or 64)
+        return
+    from . import process
+
+    call = f if how == "plain" else process.on_a_loop(f, how)
+    if mode == "thread":
+        from .threads import serve
+
+        serve(ch, call, encode, kwargs, max(1, hello.get("threads", 1)))
+    else:
+        process.serve(ch, call, encode, kwargs)
