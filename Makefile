@@ -1,6 +1,7 @@
 # Tandem. `make` lists what there is to do.
 GO     ?= go
 PYTHON ?= python3
+PYTHONS ?= $(PYTHON) python3.9 python3.10 python3.12 python3.13 python3.14
 CACHE  := .cache
 VENV   := $(CACHE)/venv
 GOLANGCI := $(CACHE)/golangci-lint
@@ -30,8 +31,9 @@ test: ## every test: Go with the race detector, Python, the flows of examples/
 	$(GO) vet ./...
 	$(GO) test -race -timeout 10m ./...
 	cd bench && $(GO) vet . && $(GO) test -timeout 5m ./...
-	@if command -v $(PYTHON) >/dev/null; then $(PYTHON) -m unittest discover -s sdk/python; \
-	else echo "Python is not here: the tests of sdk/python were NOT run"; exit 1; fi
+	@$(PYTHON) -c "" || { echo "$(PYTHON) does not run: the tests of sdk/python were NOT run"; exit 1; }
+	@for p in $(PYTHONS); do if $$p -c "" 2>/dev/null; then $$p --version; $$p -m unittest discover -s sdk/python || exit 1; \
+	else echo "$$p is not here: not tested"; fi; done
 
 bench: build ## side by side with the peers and the raw limits; see bench/README.md
 	cd bench && $(GO) run . -tandem $(abspath bin/tandem) $(BENCH)

@@ -1,0 +1,1 @@
+"""Tests of the Python worker: python3 -m unittest discover -s sdk/python"""
