@@ -42,7 +42,6 @@ type bench struct {
 
 // flowSizes are the sizes of the rows that run whole flows.
 type flowSizes struct {
-	items    int // flow-two-steps
 	million  int // rss-million
 	requests int // rss-requests
 }

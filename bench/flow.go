@@ -30,23 +30,6 @@ into: {jsonl: out.jsonl}
 `, h.Images, workers, url, h.InFlight)
 }
 
-func twoStepFlow(items int) string {
-	return fmt.Sprintf(`tandem: v1
-name: two-steps
-from: {range: 1..%d}
-steps:
-  - name: first
-    python: work.py:same
-    mode: process
-    workers: 1
-  - name: second
-    python: work.py:same
-    mode: process
-    workers: 1
-into: {jsonl: out.jsonl}
-`, items)
-}
-
 func oneStepFlow(items int) string {
 	return fmt.Sprintf(`tandem: v1
 name: million
@@ -129,21 +112,6 @@ func (b *bench) runFlow(ctx context.Context, flow string) error {
 		return err
 	}
 	return r.wait()
-}
-
-// flowRate runs the two-step no-op flow, start and end of the program included.
-func flowRate(ctx context.Context, b *bench) (figures, error) {
-	if _, err := b.tandem(); err != nil { // outside the clock
-		return nil, err
-	}
-	if _, err := b.spin(); err != nil {
-		return nil, err
-	}
-	start := time.Now()
-	if err := b.runFlow(ctx, twoStepFlow(b.flow.items)); err != nil {
-		return nil, err
-	}
-	return perSecond(int64(b.flow.items), time.Since(start)), nil
 }
 
 // rssMillion is the most memory that the engine's own process held while a million items went through it.

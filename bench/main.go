@@ -62,7 +62,7 @@ func settings(args []string, log io.Writer) (b *bench, s setting, err error) {
 	f.IntVar(&b.hybrid.Images, "images", 200, "hybrid job: images")
 	f.DurationVar(&b.hybrid.Spin, "spin", 60*time.Millisecond, "hybrid job: processor time of an image")
 	b.hybrid.Least, b.hybrid.Most, b.hybrid.InFlight = 80*time.Millisecond, 400*time.Millisecond, 64
-	b.flow = flowSizes{items: 200_000, million: 1_000_000, requests: 10_000}
+	b.flow = flowSizes{million: 1_000_000, requests: 10_000}
 	if err := f.Parse(args); err != nil {
 		return nil, s, err
 	}
@@ -73,7 +73,7 @@ func settings(args []string, log io.Writer) (b *bench, s setting, err error) {
 		s.Rounds, b.seconds = 2, 0.1
 		b.sizes = []int{1, 16}
 		b.hybrid.Images, b.hybrid.Spin = 20, 20*time.Millisecond
-		b.flow = flowSizes{items: 5000, million: 50_000, requests: 1000}
+		b.flow = flowSizes{million: 50_000, requests: 1000}
 	}
 	s.Seconds, s.Hybrid = b.seconds, b.hybrid
 	return b, s, nil

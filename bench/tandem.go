@@ -7,7 +7,7 @@ import (
 
 // tandemRows are Tandem itself, with the same loads as the limits and the peers.
 //
-// The dispatch and payload rows call a worker pool in this process through openPool; the others run `tandem run` as a user does.
+// The dispatch and payload rows call a worker pool in this process, flow-two-steps runs the engine in it; the others run `tandem run` as a user does.
 func tandemRows(sizes []int) []row {
 	var all []row
 	for _, language := range []string{"go", "python"} {
@@ -25,7 +25,7 @@ func tandemRows(sizes []int) []row {
 			measure: payload(mb)})
 	}
 	return append(all,
-		row{name: "tandem/flow-two-steps", about: "tandem run: items through two no-op Python steps and a journal, start to end", gives: rate, measure: flowRate},
+		row{name: "tandem/flow-two-steps", about: "64 B items through the engine: a no-op in 2 Python workers, then one in goroutines", gives: rate, measure: twoSteps},
 		row{name: "tandem/rss-million", about: "most memory of the engine while a million items went through a no-op step",
 			gives: []figure{{"rss", "MB"}}, every: 4, measure: rssMillion},
 		row{name: "tandem/rss-requests", about: "memory of the engine with 10,000 HTTP requests in flight",
@@ -33,17 +33,8 @@ func tandemRows(sizes []int) []row {
 	)
 }
 
-// openPool starts a pool of worker processes whose handler is "same" (gives back its argument) or "touch" (reads a byte of every page
-// and gives the length), in "go" or "python". stop ends it and waits until no worker is left.
-//
-// It is set by the part of this package that is built with the tag tandemrows.
-var openPool func(ctx context.Context, b *bench, language, handler string, workers int) (pool caller, stop func() error, err error)
-
 // withPool measures with a fresh pool.
 func withPool(ctx context.Context, b *bench, language, handler string, workers int, measure func(caller) (figures, error)) (got figures, err error) {
-	if openPool == nil {
-		return nil, leftOut("built without the tag tandemrows")
-	}
 	pool, stop, err := openPool(ctx, b, language, handler, workers)
 	if err != nil {
 		return nil, err

@@ -22,29 +22,40 @@ func init() {
 		return nil
 	})
 	worker.Main()
-	openPool = openProcesses
 }
 
-func openProcesses(ctx context.Context, b *bench, language, work string, workers int) (caller, func() error, error) {
-	c := procpool.Config{Step: language, Mode: tandem.Process, Workers: workers, Handler: work}
+// programOf is the command line and the surroundings of a worker.
+func programOf(b *bench, language, work string) (procpool.Config, error) {
+	c := procpool.Config{Step: language, Mode: tandem.Process, Handler: work}
 	switch language {
 	case "go":
 		self, err := os.Executable()
 		if err != nil {
-			return nil, nil, fmt.Errorf("start Go workers: find this binary: %w", err)
+			return c, fmt.Errorf("start Go workers: find this binary: %w", err)
 		}
 		c.Argv = []string{self}
 	case "python":
 		python, err := b.python()
 		if err != nil {
-			return nil, nil, err
+			return c, err
 		}
 		if c.Argv, err = handler.Python(handler.PythonConfig{Step: language, Python: python, Cache: b.dir}); err != nil {
-			return nil, nil, err
+			return c, err
 		}
 		c.Env = handler.PythonEnv(os.Environ())
 		c.Home, c.Handler = filepath.Join(b.dir, "py"), "work.py:"+work
 	}
+	return c, nil
+}
+
+// openPool starts a pool of worker processes whose handler is "same" (gives back its argument) or "touch" (reads a byte of every page
+// and gives the length), in "go" or "python". stop ends it and waits until no worker is left.
+func openPool(ctx context.Context, b *bench, language, work string, workers int) (caller, func() error, error) {
+	c, err := programOf(b, language, work)
+	if err != nil {
+		return nil, nil, err
+	}
+	c.Workers = workers
 	pool := procpool.New(c)
 	ended := make(chan error, 1)
 	go func() { ended <- pool.Run(ctx) }()
