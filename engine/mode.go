@@ -13,6 +13,7 @@ import (
 type choice struct {
 	Mode        tandem.Mode
 	Workers     int
+	Loops       int // workers when auto turns out to be async
 	Threads     int
 	Concurrency int
 	Because     string
@@ -39,7 +40,7 @@ func choose(s Step, cores int) (choice, error) {
 		switch mode {
 		case tandem.Auto:
 			c.Because = fmt.Sprintf("not measured yet: one process per core of %d, unless the handler is async", cores)
-			c.Workers = cmp.Or(c.Workers, cores)
+			c.Workers, c.Loops = cmp.Or(s.Workers, cores), cmp.Or(s.Workers, 1)
 		case tandem.Process:
 			c.Because = "the flow says so"
 			c.Workers = cmp.Or(c.Workers, cores)
@@ -64,7 +65,7 @@ func (e *Engine) pool(s Step, c choice) tandem.Pool {
 		return gopool.New(gopool.Config{Name: s.Name, Handle: h.Do, Concurrency: c.Concurrency, Timeout: s.Timeout})
 	case Program:
 		cfg := procpool.Config{Step: s.Name, Argv: h.Argv, Dir: h.Dir, Env: h.Env, Handler: h.Handler, Home: h.Home, Output: h.Output, Kwargs: h.Kwargs,
-			Mode: c.Mode, Workers: c.Workers, Threads: c.Threads, Concurrency: c.Concurrency, Timeout: s.Timeout, OnEvent: e.cfg.OnEvent}
+			Mode: c.Mode, Workers: c.Workers, Loops: c.Loops, Threads: c.Threads, Concurrency: c.Concurrency, Timeout: s.Timeout, OnEvent: e.cfg.OnEvent}
 		if out := e.cfg.OnOutput; out != nil {
 			cfg.OnOutput = func(worker, stream int, chunk []byte) { out(s.Name, worker, stream, chunk) }
 		}

@@ -79,10 +79,10 @@ func (p *Pool) place(ctx context.Context, place int) {
 	}
 }
 
-// admit lets a started worker take tasks. In mode auto an async worker makes the others surplus.
+// admit lets a started worker take tasks. In mode auto an async handler may need fewer of them.
 func (p *Pool) admit(w *worker) (surplus bool) {
 	p.mu.Lock()
-	if w.place > 0 && p.cfg.Mode == tandem.Auto && p.mode == tandem.Async {
+	if w.place >= p.wanted() {
 		p.mu.Unlock()
 		return true
 	}

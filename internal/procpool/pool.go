@@ -33,6 +33,7 @@ type Config struct {
 	Home        string      // where the worker looks relative names up; empty means Dir
 	Mode        tandem.Mode // what the step asks; empty means tandem.Auto
 	Workers     int         // processes; zero means 1
+	Loops       int         // processes when mode auto turns out to be async; zero means Workers
 	Threads     int         // tasks at a time in each; zero means 1
 	Concurrency int         // tasks at a time in each worker in async mode; zero means 64
 	Output      string      // "json" or "pickle"; empty means json
@@ -50,6 +51,7 @@ type Config struct {
 func (c Config) withDefaults() Config {
 	c.Mode = cmp.Or(c.Mode, tandem.Auto)
 	c.Workers = max(c.Workers, 1)
+	c.Loops = cmp.Or(c.Loops, c.Workers)
 	c.Threads = max(c.Threads, 1)
 	c.Concurrency = min(cmp.Or(c.Concurrency, 64), arena.MaxSlots)
 	c.Output = cmp.Or(c.Output, "json")
@@ -190,7 +192,7 @@ func (p *Pool) State() tandem.PoolState {
 	defer p.mu.Unlock()
 	s := p.stats
 	s.Mode, s.Running = p.mode, p.held
-	s.Workers, s.Failed = p.cfg.Workers, p.gaveUp
+	s.Workers, s.Failed = p.wanted(), p.gaveUp
 	s.Threads = 1
 	switch p.mode {
 	case tandem.Thread:
@@ -200,6 +202,14 @@ func (p *Pool) State() tandem.PoolState {
 	}
 	s.Concurrency = s.Workers * s.Threads
 	return s
+}
+
+// wanted is how many workers there should be, as far as the mode is known. The mutex is held.
+func (p *Pool) wanted() int {
+	if p.cfg.Mode == tandem.Auto && p.mode == tandem.Async {
+		return p.cfg.Loops
+	}
+	return p.cfg.Workers
 }
 
 func (p *Pool) event(worker int, from, to, reason string) {

@@ -2,6 +2,7 @@ package procpool
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -171,6 +172,32 @@ func TestPythonThreadsAndAsync(t *testing.T) {
 				t.Errorf("took %v", d)
 			}
 		})
+	}
+}
+
+// An async handler needs one process, unless the flow names a number.
+func TestPythonAsyncNeedsOneLoop(t *testing.T) {
+	for _, loops := range []int{0, 1} {
+		cfg := pyConfig(t, "anap")
+		cfg.Workers, cfg.Loops = 3, loops
+		p := started(t, cfg)
+		run(t, p, "0.01", "0.02", "0.03")
+		want := cmp.Or(loops, 3)
+		for range 500 { // surplus workers are sent away as they come
+			p.mu.Lock()
+			here := len(p.workers)
+			p.mu.Unlock()
+			if here == want {
+				break
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		p.mu.Lock()
+		here := len(p.workers)
+		p.mu.Unlock()
+		if s := p.State(); here != want || s.Workers != want || s.Mode != tandem.Async {
+			t.Errorf("loops %d: %d workers serve, the state says %d in mode %s; want %d", loops, here, s.Workers, s.Mode, want)
+		}
 	}
 }
 
