@@ -51,11 +51,11 @@ func HTTP(c HTTPConfig) (func(context.Context, *tandem.Task) tandem.Result, func
 	if len(c.Expect) == 0 {
 		c.Expect = []StatusRange{{200, 299}}
 	}
-	// Small buffers: ten thousand requests in flight are ten thousand connections.
-	tr := &http.Transport{
-		Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: c.Concurrency, MaxConnsPerHost: 0, IdleConnTimeout: 60 * time.Second,
-		DialContext: (&net.Dialer{Timeout: 30 * time.Second}).DialContext, TLSHandshakeTimeout: 20 * time.Second, ReadBufferSize: 1 << 10, WriteBufferSize: 1 << 10, ForceAttemptHTTP2: true,
-	}
+	dialer := net.Dialer{Timeout: 30 * time.Second}
+	tr := &lean{dialer: dialer, most: max(c.Concurrency, 1), behind: &http.Transport{
+		Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: c.Concurrency, IdleConnTimeout: idleTimeout,
+		DialContext: dialer.DialContext, TLSHandshakeTimeout: 20 * time.Second, ForceAttemptHTTP2: true,
+	}}
 	h := &requester{c: c, client: &http.Client{Transport: tr}}
 	return h.do, tr.CloseIdleConnections
 }
