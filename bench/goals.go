@@ -40,7 +40,8 @@ func goals(sizes []int) []goal {
 		if mb < 16 { // memcpy stays in the cache, a hand-over between two processes cannot
 			bound = 0.25
 		}
-		all = append(all, atLeast(bound, sized("tandem/bytes", mb), "rate", sized("limit/memcpy", mb), "rate"))
+		all = append(all, atLeast(bound, sized("tandem/view", mb), "rate", sized("limit/memcpy", mb), "rate"),
+			shown(sized("tandem/bytes", mb), "rate", sized("limit/memcpy", mb), "rate"))
 	}
 	all = append(all,
 		atMost(0.25, "tandem/sync-go", "p50", "peer/grpc-sync", "p50"),
@@ -57,12 +58,13 @@ func goals(sizes []int) []goal {
 			name  string
 			bound float64 // set for 16 MB
 		}{{"peer/pool-bytes", 25}, {"peer/shm-fresh", 12}, {"peer/shm-reused", 1.5}} {
-			g := shown(sized("tandem/bytes", mb), "rate", sized(peer.name, mb), "rate")
+			g := shown(sized("tandem/view", mb), "rate", sized(peer.name, mb), "rate")
 			if mb == 16 {
 				g.bound, g.sense = peer.bound, "≥"
 			}
 			all = append(all, g)
 		}
+		all = append(all, shown(sized("tandem/bytes", mb), "rate", sized("peer/pool-bytes", mb), "rate"))
 	}
 	return append(all,
 		atMost(1.15, "hybrid/tandem", "makespan", "hybrid/ideal", "makespan"),

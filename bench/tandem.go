@@ -21,8 +21,9 @@ func tandemRows(sizes []int) []row {
 		)
 	}
 	for _, mb := range sizes {
-		all = append(all, row{name: sized("tandem/bytes", mb), about: "bytes to a Python worker; the worker touches every page", gives: handed,
-			measure: payload(mb)})
+		all = append(all,
+			row{name: sized("tandem/bytes", mb), about: "bytes to a Python worker; the worker touches every page", gives: handed, measure: payload(mb, "touch")},
+			row{name: sized("tandem/view", mb), about: "the same to a handler that takes a memoryview", gives: handed, measure: payload(mb, "touch_view")})
 	}
 	return append(all,
 		row{name: "tandem/flow-two-steps", about: "64 B items through the engine: a no-op in 2 Python workers, then one in goroutines", gives: rate, measure: twoSteps},
@@ -55,13 +56,13 @@ func dispatch(language string, workers int, load load) func(context.Context, *be
 	}
 }
 
-func payload(mb int) func(context.Context, *bench) (figures, error) {
+func payload(mb int, handler string) func(context.Context, *bench) (figures, error) {
 	return func(ctx context.Context, b *bench) (figures, error) {
 		data := make([]byte, mb<<20)
 		for i := range data {
 			data[i] = byte(i) // pages that exist, as those of the peers do
 		}
-		return withPool(ctx, b, "python", "touch", 2, func(pool caller) (figures, error) {
+		return withPool(ctx, b, "python", handler, 2, func(pool caller) (figures, error) {
 			return handOver(ctx, b, pool, data, strconv.Itoa(len(data)))
 		})
 	}

@@ -5,17 +5,17 @@ from _socket import MSG_DONTWAIT, MSG_PEEK
 from _thread import allocate_lock
 from time import sleep
 
-from .frames import BLOB, CANCEL, DRAIN, INLINE, KIND, MAX_FRAME, MORE, NONE, RESULT, TASK, BadFrame, leave, result, span_in, span_out, split
+from .frames import BLOB, BYTES, CANCEL, DRAIN, INLINE, KIND, MAX_FRAME, MORE, NONE, RESULT, TASK, BadFrame, leave, result, span_in, span_out, split
 from .values import TooLarge
 
 RELEASED, STARTED, FINISHED, SLOTS = 8, 16, 17, 64  # words of the control page
 
 
 class Channel:
-    """Socket, arenas and control page of this worker."""
+    """Socket, arenas and control page of this worker. views: large bytes are given as views of the in-arena, without a copy."""
 
-    def __init__(self, sock, hello):
-        self.sock = sock
+    def __init__(self, sock, hello, views=False):
+        self.sock, self.views = sock, views
         self.inside = mmap.mmap(4, hello["in_arena"], mmap.MAP_SHARED, mmap.PROT_READ)
         page = mmap.mmap(5, hello["control"] + hello["out_arena"], mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
         view = memoryview(page)
@@ -42,16 +42,18 @@ class Channel:
             if typ not in (TASK, CANCEL, DRAIN):
                 raise BadFrame(f"type {typ}")
             if flags & BLOB:
-                payload = self.read_blob(payload)
+                payload = self.read_blob(payload, flags & KIND)
             found[i] = typ, flags & KIND, ident, payload
         return found
 
-    def read_blob(self, payload):
+    def read_blob(self, payload, kind):
         if len(payload) != span_in.size:
             raise BadFrame(f"descriptor of {len(payload)} bytes")
         offset, length = span_in.unpack(payload)
         if offset + length > len(self.inside):
             raise BadFrame(f"bytes {offset}+{length} are outside the arena")
+        if self.views and kind == BYTES:
+            return memoryview(self.inside)[offset : offset + length]
         return self.inside[offset : offset + length]
 
     def place(self, data, flush):

@@ -66,3 +66,14 @@ def flavour(f):
         if inspect.isasyncgenfunction(g):
             return "asyncgen"
     return "plain"
+
+
+def wants_view(f):
+    """Whether f's argument is annotated as a memoryview: then bytes are lent, not copied."""
+    import inspect
+
+    try:
+        first = next(iter(inspect.signature(f).parameters.values()))
+    except (TypeError, ValueError, NameError, StopIteration):  # builtins, annotations that do not resolve, no parameter
+        return False
+    return first.annotation in (memoryview, "memoryview")

@@ -2,8 +2,8 @@
 from time import monotonic_ns
 
 from .channel import FINISHED, SLOTS, STARTED
-from .frames import BYE, CANCEL, DRAIN, TASK, BadFrame, head, leave, leave_over, pack_error
-from .values import TooLarge, decode, error_body
+from .frames import BYE, BYTES, CANCEL, DRAIN, TASK, BadFrame, head, leave, leave_over, pack_error
+from .values import TooLarge, decode, end_view, error_body
 
 MOST = 4064  # slots of the control page
 
@@ -74,12 +74,17 @@ class Loop:
     async def one(self, slot, kind, ident, data, begun):
         f, control = self.f, self.ch.control
         try:
-            arg = decode(kind, data)
+            arg = lent = memoryview(data) if self.ch.views and kind == BYTES else None
+            if lent is None:
+                arg = decode(kind, data)
             data = None
             if self.how == "asyncgen":
                 got = [self.encode(x) async for x in (f(**arg) if self.kwargs else f(arg))]
             else:
                 got = self.encode(await (f(**arg) if self.kwargs else f(arg)))
+            if lent is not None:
+                arg = None
+                end_view(lent)
         except self.canceled:
             got = {"kind": "canceled", "message": "canceled"}
         except BaseException as e:

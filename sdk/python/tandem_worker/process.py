@@ -4,7 +4,7 @@ from time import monotonic_ns, sleep
 
 from .channel import FINISHED, SLOTS, STARTED, Outbox
 from .frames import BLOB, BYE, CANCEL, DRAIN, GREASE, INLINE, KIND, MAX_FRAME, RESULT, TASK, BadFrame, check, head, leave, leave_over, pack_error, result
-from .values import TooLarge, decode, error_body
+from .values import TooLarge, decode, end_view, error_body
 
 FLUSH_BYTES, FLUSH_NS = 64 << 10, 100_000
 NAP, QUIET = 0.005, 20  # seconds between two looks; looks without anything sent after which the nudge sleeps
@@ -24,6 +24,7 @@ def serve(ch, call, encode, kwargs):
     have = pending = 0
     started = finished = 0
     generator = type(x for x in ())
+    views, lent = ch.views, None
 
     while True:
         n = recv_into(view[have:])
@@ -53,7 +54,7 @@ def serve(ch, call, encode, kwargs):
                 off = end
                 continue
             if flags & BLOB:
-                data = ch.read_blob(buf[off + 16 : end])
+                data = ch.read_blob(buf[off + 16 : end], flags & KIND)
             else:
                 data = bytes(view[off + 16 : end])
             off = end
@@ -64,6 +65,8 @@ def serve(ch, call, encode, kwargs):
             kind = flags & KIND
             try:
                 arg = data if kind == 1 else decode(kind, data)
+                if views and kind == 1:
+                    lent = arg = memoryview(data)
                 v = call(**arg) if kwargs else call(arg)
                 if type(v) is generator:
                     kind, data = -1, [encode(x) for x in v]
@@ -72,8 +75,11 @@ def serve(ch, call, encode, kwargs):
                 else:
                     kind, data = encode(v)
                 del arg, v
+                if lent is not None:
+                    lent = end_view(lent)
             except BaseException as e:
                 kind, data = -2, error_body(e)
+                lent = None
             t = now()
             control[65] = 0
             finished += 1

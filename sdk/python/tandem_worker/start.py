@@ -6,7 +6,7 @@ from _socket import socket as Socket
 
 from .channel import Channel
 from .frames import HEADER, HELLO, MAX_FRAME, READY, BadFrame, check, grease, head, leave, leave_over, pack_error
-from .handlers import flavour, load
+from .handlers import flavour, load, wants_view
 from .values import Refused, encoder
 
 
@@ -71,7 +71,7 @@ def run(sock):
         pass
     try:
         f, how, mode = start(hello)
-        ch = Channel(sock, hello)
+        ch = Channel(sock, hello, wants_view(f) and not hello.get("kwargs"))
     except Refused as e:
         sock.sendall(pack_error(0, 0, e.body))
         leave(1)

@@ -2,8 +2,8 @@
 from time import monotonic_ns
 
 from .channel import FINISHED, SLOTS, STARTED, Outbox
-from .frames import BYE, DRAIN, TASK, head, leave, pack_error
-from .values import TooLarge, decode, error_body
+from .frames import BYE, BYTES, DRAIN, TASK, head, leave, pack_error
+from .values import TooLarge, decode, end_view, error_body
 
 
 def serve(ch, call, encode, kwargs, threads):
@@ -34,9 +34,14 @@ def serve(ch, call, encode, kwargs, threads):
                 control[SLOTS + 2 * slot] = ident
                 control[SLOTS + 2 * slot + 1] = begun
             try:
-                arg = decode(kind, data)
+                arg = lent = memoryview(data) if ch.views and kind == BYTES else None
+                if lent is None:
+                    arg = decode(kind, data)
                 v = call(**arg) if kwargs else call(arg)
                 got = [encode(x) for x in v] if type(v) is generator else encode(v)
+                if lent is not None:
+                    del arg, v
+                    end_view(lent)
             except BaseException as e:
                 got = error_body(e)
             took = monotonic_ns() - begun
@@ -46,7 +51,7 @@ def serve(ch, call, encode, kwargs, threads):
                 control[FINISHED] = finished
                 box.frames.append(frame_of(ident, took, got))
             box.flush()
-            arg = v = got = task = data = None
+            arg = v = lent = got = task = data = None
 
     def frame_of(ident, took, got):
         try:

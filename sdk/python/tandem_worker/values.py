@@ -22,6 +22,10 @@ class TooLarge(Exception):
     """A value larger than the arena."""
 
 
+class Kept(Exception):
+    """The handler still holds the view it was given."""
+
+
 def decode(kind, data):
     """The Python value of bytes on the wire."""
     if kind == BYTES:
@@ -42,6 +46,20 @@ def decode(kind, data):
     import pickle
 
     return pickle.loads(data)
+
+
+def end_view(view):
+    """Ends a handler's view of its argument: Tandem uses the memory again."""
+    try:
+        view.release()
+    except BufferError:
+        import gc
+
+        gc.collect()
+        try:
+            view.release()
+        except BufferError:
+            raise Kept("the handler still holds its argument after it has returned") from None
 
 
 def encoder(output):
@@ -87,6 +105,8 @@ def error_body(e):
     """The JSON of section 6 for an exception of the handler."""
     if isinstance(e, Unserialisable):
         return {"kind": "unserialisable", "message": str(e), "hint": "return bytes, text, numbers, lists, dicts or None"}
+    if isinstance(e, Kept):
+        return {"kind": "exception", "message": str(e), "hint": "the memory is used again for the next item: copy what you keep, or take bytes"}
     if isinstance(e, TooLarge):
         return {"kind": "too_large", "message": str(e), "hint": "write it to a file and return the path"}
     try:

@@ -1,6 +1,7 @@
 """Handlers of the tests and of protocol/vectors."""
 import asyncio
 import os
+import pickle
 import sys
 import threading
 import time
@@ -117,3 +118,30 @@ def forks(x):
 
 
 value = 5
+
+kept = []
+
+
+def view_size(data: memoryview):
+    return [type(data).__name__, len(data), data.readonly]
+
+
+def view_back(data: memoryview):
+    return data[:10]
+
+
+def view_kept(data: memoryview):
+
+    kept.append(memoryview(data))
+    kept.append(pickle.PickleBuffer(data))
+    return len(data)
+
+
+def view_parts(data: "memoryview"):
+    yield bytes(data[:2])
+    yield len(data)
+
+
+async def view_async(data: memoryview):
+    await asyncio.sleep(0)
+    return len(data)

@@ -137,6 +137,29 @@ class Worker(unittest.TestCase):
         self.assertIn('raise ValueError("bad header")', trace)
         self.assertNotIn("tandem_worker", trace)
 
+    def test_views_are_lent(self):
+        """A handler whose argument is a memoryview gets large bytes without a copy, and small ones, and other kinds, as they are."""
+        from tandem_worker.frames import head, span_in
+
+        for handler, more, want in (("view_size", {}, b'["memoryview",%d,true]'), ("view_back", {}, b"zzzzzzzzzz"), ("view_async", {}, b"%d"), ("view_size", dict(mode="thread", threads=2), b'["memoryview",%d,true]')):
+            with self.subTest(handler, **more):
+                w = self.start(handler, **more)
+                w.inside[64:9064] = b"z" * 9000
+                w.sock.sendall(head.pack(32, 3, BYTES | 8, 0, 1) + span_in.pack(64, 9000))
+                self.assertEqual(w.answer()[2], want % 9000 if b"%" in want else want)
+                w.task(2, BYTES, b"z" * 10)
+                self.assertEqual(w.answer()[2], want % 10 if b"%" in want else want)
+        w = self.start("view_parts")
+        w.task(1, BYTES, b"abc")
+        self.assertEqual([w.answer()[2] for _ in range(3)], [b"ab", b"3", b""])
+        for more in ({}, dict(mode="thread", threads=2)):
+            w = self.start("view_kept", **more)
+            w.task(1, BYTES, b"abc")
+            ident, what, body = w.answer()
+            self.assertEqual((ident, what), (1, "error"))
+            self.assertIn("still holds", body["message"])
+            self.assertIn("copy what you keep", body["hint"])
+
     def test_pickle_between_python_steps(self):
         w = self.start("boxed", output="pickle")
         w.task(1, TEXT, b"x")
