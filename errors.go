@@ -39,6 +39,7 @@ type Error struct {
 	Op      string // what was being done: "start worker"
 	On      string // to what: a step, an item, a file
 	Kind    string // one of the Kind constants
+	Reason  string // which of its kind, for grouping and retry rules: "503", "refused", "SIGKILL", "exit 7", "ValueError"; may be empty
 	Message string // the cause in one line
 	Hint    string // what to do next, or empty
 	Trace   string // the handler's own stack, or the last lines of its output

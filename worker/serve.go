@@ -360,7 +360,7 @@ func (s *server) flush() error {
 
 func errorBody(err error) wire.ErrorBody {
 	if e, ok := errors.AsType[*tandem.Error](err); ok {
-		return wire.ErrorBody{Kind: e.Kind, Message: e.Message, Trace: e.Trace, Hint: e.Hint}
+		return wire.ErrorBody{Kind: e.Kind, Reason: e.Reason, Message: e.Message, Trace: e.Trace, Hint: e.Hint}
 	}
 	return wire.ErrorBody{Kind: tandem.KindException, Message: err.Error()}
 }

@@ -14,7 +14,7 @@ import (
 // linesPerSecond is how much of what handlers print is shown; the rest is counted.
 const linesPerSecond = 20
 
-// watch tells the person what happens during a run: the first failure of each kind in each step, and what handlers print.
+// watch tells the person what happens during a run: the first failure of each kind and reason in each step, and what handlers print.
 type watch struct {
 	a     *app
 	flow  string
@@ -23,7 +23,7 @@ type watch struct {
 	running func() bool // whether an item has been read
 
 	mu      sync.Mutex
-	seen    map[string]int64 // step + kind → how many
+	seen    map[string]int64 // step, kind and reason → how many
 	partial map[string][]byte
 	second  time.Time
 	shown   int
@@ -48,7 +48,7 @@ func (w *watch) ended(t *tandem.Task) {
 		return
 	}
 	w.mu.Lock()
-	key := e.On + " " + e.Kind
+	key := e.On + " " + strings.TrimSpace(e.Kind+" "+e.Reason)
 	w.seen[key]++
 	first := w.seen[key] == 1
 	w.mu.Unlock()

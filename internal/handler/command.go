@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -52,20 +53,24 @@ func Command(c CommandConfig) func(context.Context, *tandem.Task) tandem.Result 
 		}
 		errs := string(x.Stderr)
 		switch {
+		case x.TooLarge: // first: it was killed for this, whatever else came before it was gone
+			return fail(tandem.Failed, tandem.KindTooLarge, "it wrote more than 64 MiB and was killed", "let it write a file and print the path", errs)
 		case x.Canceled && ctx.Err() == context.DeadlineExceeded:
 			return fail(tandem.TimedOut, tandem.KindTimeout, "not done in time, killed", "raise the step's timeout, or find out what it waits for", errs)
 		case x.Canceled:
 			return fail(tandem.Canceled, tandem.KindCanceled, "the run was stopped", "", "")
-		case x.TooLarge:
-			return fail(tandem.Failed, tandem.KindTooLarge, "it wrote more than 64 MiB and was killed", "let it write a file and print the path", errs)
 		case x.Signal != "":
-			return fail(tandem.Crashed, tandem.KindCrash, spec.Argv[0]+" was killed by "+x.Signal, "", errs)
+			r := fail(tandem.Crashed, tandem.KindCrash, spec.Argv[0]+" was killed by "+x.Signal, "", errs)
+			r.Err.Reason = x.Signal
+			return r
 		case x.Code != 0:
 			msg := fmt.Sprintf("%s ended with exit code %d", spec.Argv[0], x.Code)
 			if last := lastLine(errs); last != "" {
 				msg += ": " + last
 			}
-			return fail(tandem.Failed, tandem.KindExit, msg, "", errs)
+			r := fail(tandem.Failed, tandem.KindExit, msg, "", errs)
+			r.Err.Reason = "exit " + strconv.Itoa(x.Code)
+			return r
 		}
 		if !utf8.Valid(x.Stdout) {
 			return tandem.Give(tandem.Value{Kind: tandem.Bytes, Data: x.Stdout})

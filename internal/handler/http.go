@@ -16,6 +16,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -52,7 +53,7 @@ func HTTP(c HTTPConfig) (func(context.Context, *tandem.Task) tandem.Result, func
 		c.Expect = []StatusRange{{200, 299}}
 	}
 	dialer := net.Dialer{Timeout: 30 * time.Second}
-	tr := &lean{dialer: dialer, most: max(c.Concurrency, 1), behind: &http.Transport{
+	tr := &lean{dialer: dialer, idle: idle{most: max(c.Concurrency, 1), timeout: idleTimeout}, behind: &http.Transport{
 		Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: c.Concurrency, IdleConnTimeout: idleTimeout,
 		DialContext: dialer.DialContext, TLSHandshakeTimeout: 20 * time.Second, ForceAttemptHTTP2: true,
 	}}
@@ -91,7 +92,9 @@ func (h *requester) do(ctx context.Context, t *tandem.Task) tandem.Result {
 	if s := strings.TrimSpace(string(body[:min(len(body), 200)])); s != "" && utf8.ValidString(s) {
 		msg += ": " + s
 	}
-	return h.failed(tandem.KindStatus, msg, "", nil)
+	r := h.failed(tandem.KindStatus, msg, "", nil)
+	r.Err.Reason = strconv.Itoa(resp.StatusCode)
+	return r
 }
 
 func (h *requester) want() string {
@@ -184,21 +187,28 @@ func (h *requester) network(ctx context.Context, req *http.Request, err error) t
 		}
 		return tandem.Result{Outcome: tandem.Canceled, Err: h.error(tandem.KindCanceled, "the run was stopped", "", err)}
 	}
-	cause, hint := err, ""
+	cause, hint, why := err, "", ""
 	if u, ok := errors.AsType[*url.Error](err); ok {
 		cause = u.Err
 	}
 	switch {
 	case errors.Is(err, proc.ErrRefused):
-		hint = "is the server running, and is the address right?"
+		why, hint = "refused", "is the server running, and is the address right?"
+	case errors.Is(err, proc.ErrReset), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		why = "reset"
 	case errors.Is(err, proc.ErrOpenFiles):
-		hint = "too many open files: raise ulimit -n or lower the step's concurrency"
+		why, hint = "open_files", "too many open files: raise ulimit -n or lower the step's concurrency"
 	default:
-		if d, ok := errors.AsType[*net.DNSError](err); ok && d.IsNotFound {
-			hint = "no such host: is the name right?"
+		if d, ok := errors.AsType[*net.DNSError](err); ok {
+			why = "dns"
+			if d.IsNotFound {
+				hint = "no such host: is the name right?"
+			}
 		}
 	}
-	return h.failed(tandem.KindNetwork, fmt.Sprintf("%s %s: %v", req.Method, shown(req.URL), cause), hint, err)
+	r := h.failed(tandem.KindNetwork, fmt.Sprintf("%s %s: %v", req.Method, shown(req.URL), cause), hint, err)
+	r.Err.Reason = why
+	return r
 }
 
 func (h *requester) failed(kind, msg, hint string, err error) tandem.Result {

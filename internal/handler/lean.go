@@ -9,6 +9,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -24,43 +26,19 @@ const (
 // first byte of the answer. Writing and parsing are net/http's.
 //
 // It takes HTTP/1.1 without TLS or proxy and with small bodies; everything else goes to the transport behind it. It asks for no compression.
-// A request that fails on a connection that was kept alive, before any byte of the answer, is sent once more on a fresh one: the server closed
-// the old one while it was idle. It is safe for concurrent use.
+// A request that fails on a connection that was kept alive, before any byte of the answer, is sent once more on a fresh one, whatever its method:
+// the server closed the old one while it was idle. net/http does the same for a POST that has X-Idempotency-Key, and an http step always sets it.
+// It is safe for concurrent use.
 type lean struct {
 	behind *http.Transport
 	dialer net.Dialer
-	most   int // idle connections for one host
-
-	mu     sync.Mutex
-	idle   map[string][]*conn // by address, the most recently used last
-	closed bool
+	idle   idle
 }
 
-// conn is a connection and the first byte of an answer, read while no buffer was held.
-type conn struct {
-	net.Conn
-	address string
-	since   time.Time // idle since
-	first   [1]byte
-	has     bool
-	limit   int64 // bytes that may still be read; the header's limit, then none
-}
-
-var errHeader = fmt.Errorf("the answer's header is larger than %d bytes", mostHeader)
-
-func (c *conn) Read(p []byte) (int, error) {
-	if c.limit <= 0 {
-		return 0, errHeader
-	}
-	n, err := 1, error(nil)
-	if c.has && len(p) > 0 {
-		p[0], c.has = c.first[0], false
-	} else {
-		n, err = c.Conn.Read(p)
-	}
-	c.limit -= int64(n)
-	return n, err
-}
+var (
+	errHeader = fmt.Errorf("the answer's header is larger than %d bytes", mostHeader)
+	errLate   = errors.New("the server gave up waiting for a request")
+)
 
 var (
 	writers = sync.Pool{New: func() any { return bufio.NewWriterSize(nil, 2<<10) }}
@@ -68,7 +46,10 @@ var (
 )
 
 func (l *lean) takes(r *http.Request) bool {
-	if r.URL.Scheme != "http" || r.Header.Get("Expect") != "" || r.Header.Get("Upgrade") != "" {
+	if r.URL.Scheme != "http" || r.URL.Host == "" || r.Method == http.MethodConnect {
+		return false
+	}
+	if r.Header.Get("Expect") != "" || r.Header.Get("Upgrade") != "" || !plain(r.Header) {
 		return false
 	}
 	if r.Body != nil && r.Body != http.NoBody && (r.ContentLength <= 0 || r.ContentLength > smallBody || r.GetBody == nil) {
@@ -86,32 +67,50 @@ func (l *lean) takes(r *http.Request) bool {
 	return proxy == nil && err == nil
 }
 
+// plain tells whether the header can be written as it is. Request.Write leaves out a name and changes a value that HTTP does not allow, without
+// a word; the transport behind refuses them.
+func plain(h http.Header) bool {
+	odd := func(r rune) bool {
+		return r != '-' && r != '_' && (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z')
+	}
+	control := func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }
+	for name, values := range h {
+		if name == "" || strings.ContainsFunc(name, odd) || slices.ContainsFunc(values, func(v string) bool { return strings.ContainsFunc(v, control) }) {
+			return false
+		}
+	}
+	return true
+}
+
 // RoundTrip is http.RoundTripper's.
 func (l *lean) RoundTrip(r *http.Request) (*http.Response, error) {
 	if !l.takes(r) {
 		return l.behind.RoundTrip(r)
 	}
+	ctx := r.Context()
 	address := net.JoinHostPort(r.URL.Hostname(), cmp.Or(r.URL.Port(), "80"))
-	c := l.take(address)
+	var c *conn
+	if ctx.Err() == nil { // one that has ended fails at the dial, before anything is sent
+		c = l.idle.take(address)
+	}
 	for {
-		fresh := c == nil
-		if fresh {
-			raw, err := l.dialer.DialContext(r.Context(), "tcp", address)
+		if c == nil {
+			raw, err := l.dialer.DialContext(ctx, "tcp", address)
 			if err != nil {
 				if r.Body != nil {
 					r.Body.Close()
 				}
-				return nil, err
+				return nil, cause(ctx, err)
 			}
 			c = &conn{Conn: raw, address: address}
 		}
-		resp, answered, err := l.exchange(c, r)
+		resp, stale, err := l.exchange(ctx, c, r)
 		if err == nil {
 			return resp, nil
 		}
 		c.Close()
-		if fresh || answered || r.Context().Err() != nil {
-			return nil, err
+		if !stale || ctx.Err() != nil {
+			return nil, cause(ctx, err)
 		}
 		c = nil
 		if r.GetBody != nil {
@@ -124,34 +123,43 @@ func (l *lean) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 }
 
-// exchange sends r and reads the header of the answer. answered tells whether any byte of it came.
-func (l *lean) exchange(c *conn, r *http.Request) (resp *http.Response, answered bool, err error) {
-	ctx := r.Context()
+// cause is why ctx ended, when it did: what a connection then says is only how.
+func cause(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// exchange sends r and reads the header of the answer. It is stale when a connection that had been idle ended before any byte of the answer came.
+func (l *lean) exchange(ctx context.Context, c *conn, r *http.Request) (resp *http.Response, stale bool, err error) {
 	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
 	defer func() {
 		if err != nil {
 			stop()
-			if ctx.Err() != nil {
-				err = context.Cause(ctx)
-			}
 		}
 	}()
+	kept := !c.since.IsZero()
 	unsent := send(c, r)
+	if _, broken := errors.AsType[*net.OpError](unsent); unsent != nil && !broken {
+		return nil, false, unsent // it is the request's own fault; the server waits for the rest and says nothing
+	}
 	// A server may answer and hang up before it has read everything, so a failed write is not yet the end.
 	if n, err := c.Conn.Read(c.first[:]); n == 0 {
-		return nil, false, cmp.Or(unsent, noEOF(err))
+		return nil, kept, cmp.Or(unsent, noEOF(err))
 	}
 	c.has, c.limit = true, mostHeader
 	in := readers.Get().(*bufio.Reader)
 	in.Reset(c)
-	for {
+	for resp == nil || resp.StatusCode < 200 && resp.StatusCode != http.StatusSwitchingProtocols { // these only announce the answer
 		if resp, err = http.ReadResponse(in, r); err != nil {
 			release(in)
-			return nil, true, noEOF(err)
+			return nil, false, noEOF(err)
 		}
-		if resp.StatusCode >= 200 || resp.StatusCode == http.StatusSwitchingProtocols {
-			break
-		} // the others only announce the answer
+	}
+	if kept && resp.StatusCode == http.StatusRequestTimeout && resp.Close {
+		release(in) // some servers say so before they hang up on an idle connection; they took no request, so repeating it is safe
+		return nil, true, errLate
 	}
 	c.limit = 1 << 62
 	b := &body{Reader: resp.Body, l: l, c: c, in: in, ctx: ctx, stop: stop,
@@ -161,7 +169,7 @@ func (l *lean) exchange(c *conn, r *http.Request) (resp *http.Response, answered
 	} else {
 		resp.Body = b
 	}
-	return resp, true, nil
+	return resp, false, nil
 }
 
 func send(c *conn, r *http.Request) error {
@@ -188,7 +196,8 @@ func release(in *bufio.Reader) {
 	readers.Put(in)
 }
 
-// body is the body of an answer. At its end the connection is kept for the next request.
+// body is the body of an answer. At its end the connection is kept for the next request. Unlike net/http's it is for one goroutine: a Close would
+// give the buffer of a Read in progress to somebody else.
 type body struct {
 	io.Reader
 	l    *lean
@@ -204,11 +213,10 @@ func (b *body) Read(p []byte) (int, error) {
 		return 0, io.EOF
 	}
 	n, err := b.Reader.Read(p)
-	switch {
-	case err == io.EOF:
+	if err == io.EOF {
 		b.end(true)
-	case err != nil && b.ctx.Err() != nil:
-		err = context.Cause(b.ctx)
+	} else if err != nil {
+		err = cause(b.ctx, err)
 	}
 	return n, err
 }
@@ -226,59 +234,17 @@ func (b *body) end(whole bool) {
 	c := b.c
 	b.c = nil
 	// After a late cancellation the deadline may still be set behind our back.
-	keep := b.stop() && whole && b.keep && b.in.Buffered() == 0 && !c.has
+	keep := b.stop() && whole && b.keep && b.in.Buffered() == 0
 	release(b.in)
-	if !keep || !b.l.put(c) {
+	if keep {
+		b.l.idle.put(c)
+	} else {
 		c.Close()
 	}
 }
 
-// take gives the connection that was idle for the shortest time, or nil.
-func (l *lean) take(address string) *conn {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	list := l.idle[address]
-	if len(list) == 0 {
-		return nil
-	}
-	c := list[len(list)-1]
-	list[len(list)-1] = nil
-	l.idle[address] = list[:len(list)-1]
-	if time.Since(c.since) < idleTimeout {
-		return c
-	}
-	c.Close() // and all the others have been idle for longer
-	for _, old := range l.idle[address] {
-		old.Close()
-	}
-	delete(l.idle, address)
-	return nil
-}
-
-func (l *lean) put(c *conn) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.closed || len(l.idle[c.address]) >= l.most {
-		return false
-	}
-	if l.idle == nil {
-		l.idle = map[string][]*conn{}
-	}
-	c.since = time.Now()
-	l.idle[c.address] = append(l.idle[c.address], c)
-	return true
-}
-
 // CloseIdleConnections ends the use of l: connections that are still busy are closed after their answer.
 func (l *lean) CloseIdleConnections() {
-	l.mu.Lock()
-	l.closed = true
-	for _, list := range l.idle {
-		for _, c := range list {
-			c.Close()
-		}
-	}
-	l.idle = nil
-	l.mu.Unlock()
+	l.idle.close()
 	l.behind.CloseIdleConnections()
 }

@@ -2,7 +2,6 @@ package handler
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -23,7 +23,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func newLean(t *testing.T) (*lean, *http.Client) {
 	t.Helper()
-	l := &lean{most: 100, behind: &http.Transport{}}
+	l := &lean{idle: idle{most: 100, timeout: time.Minute}, behind: &http.Transport{}}
 	t.Cleanup(l.CloseIdleConnections)
 	return l, &http.Client{Transport: l}
 }
@@ -41,6 +41,52 @@ func counting(t *testing.T, h http.HandlerFunc) (url string, connections *atomic
 	s.Start()
 	t.Cleanup(s.Close)
 	return s.URL, connections
+}
+
+// talking is a server that speaks bytes: f has each connection until it returns.
+func talking(t *testing.T, f func(net.Conn, *bufio.Reader)) (url string, connections *atomic.Int64) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	connections = new(atomic.Int64)
+	var served sync.WaitGroup
+	served.Go(func() {
+		for {
+			c, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			connections.Add(1)
+			served.Go(func() {
+				defer c.Close()
+				f(c, bufio.NewReader(c))
+			})
+		}
+	})
+	t.Cleanup(func() {
+		listener.Close()
+		served.Wait()
+	})
+	return "http://" + listener.Addr().String(), connections
+}
+
+func readRequest(in *bufio.Reader) ([]byte, error) {
+	r, err := http.ReadRequest(in)
+	if err != nil {
+		return nil, err
+	}
+	return io.ReadAll(r.Body)
+}
+
+func eventually(t *testing.T, ok func() bool, says string) {
+	t.Helper()
+	for end := time.Now().Add(5 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal(says)
+		}
+	}
 }
 
 // echo reads all before it writes: a server that answers early may lose the rest of the request.
@@ -72,47 +118,6 @@ func want(t *testing.T, method, url, body string) *http.Request {
 	return r
 }
 
-func TestLeanKeepsConnections(t *testing.T) {
-	url, connections := counting(t, func(w http.ResponseWriter, r *http.Request) {
-		b, _ := io.ReadAll(r.Body)
-		switch r.URL.Path {
-		case "/chunked":
-			for _, c := range b {
-				fmt.Fprintf(w, "%c", c)
-				w.(http.Flusher).Flush()
-			}
-		case "/empty":
-			w.WriteHeader(204)
-		case "/hints":
-			w.Header().Set("Link", "</a>")
-			w.WriteHeader(103)
-			_, _ = w.Write(b)
-		default:
-			_, _ = w.Write(b)
-		}
-	})
-	l, c := newLean(t)
-	for range 3 {
-		for _, x := range []struct {
-			method, path, body, want string
-			status                   int
-		}{
-			{"POST", "/", "abc", "abc", 200}, {"POST", "/chunked", "abc", "abc", 200}, {"PUT", "/empty", "abc", "", 204}, {"HEAD", "/", "", "", 200},
-			{"POST", "/hints", "abc", "abc", 200}, {"GET", "/", "", "", 200}, {"POST", "/", strings.Repeat("x", smallBody), strings.Repeat("x", smallBody), 200},
-		} {
-			if status, body := ask(t, c, want(t, x.method, url+x.path, x.body)); status != x.status || body != x.want {
-				t.Errorf("%s %s: %d %q", x.method, x.path, status, body)
-			}
-		}
-	}
-	if n := connections.Load(); n != 1 {
-		t.Errorf("%d connections for requests one after the other, want 1", n)
-	}
-	if len(l.idle) != 1 {
-		t.Errorf("idle: %v", l.idle)
-	}
-}
-
 func TestLeanManyAtOnce(t *testing.T) {
 	url, connections := counting(t, echo)
 	_, c := newLean(t)
@@ -130,86 +135,6 @@ func TestLeanManyAtOnce(t *testing.T) {
 	wg.Wait()
 	if n := connections.Load(); n > 20 {
 		t.Errorf("%d connections for 20 callers", n)
-	}
-}
-
-// A body that is not read to its end, an answer that says so and a large body cost their connection and nothing else.
-func TestLeanGivesConnectionsUp(t *testing.T) {
-	url, connections := counting(t, func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/close" {
-			w.Header().Set("Connection", "close")
-		}
-		_, _ = w.Write(bytes.Repeat([]byte("x"), 1<<20))
-	})
-	l, c := newLean(t)
-	for _, path := range []string{"/", "/close"} {
-		resp, err := c.Do(want(t, "GET", url+path, ""))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if path == "/" {
-			_, _ = resp.Body.Read(make([]byte, 10))
-		} else if b, err := io.ReadAll(resp.Body); len(b) != 1<<20 || err != nil {
-			t.Errorf("%d bytes, %v", len(b), err)
-		}
-		resp.Body.Close()
-		resp.Body.Close() // twice is fine
-		if n, err := resp.Body.Read(make([]byte, 1)); n != 0 || err == nil {
-			t.Errorf("read after Close: %d %v", n, err)
-		}
-		if len(l.idle) != 0 {
-			t.Errorf("%s: kept", path)
-		}
-	}
-	if n := connections.Load(); n != 2 {
-		t.Errorf("%d connections, want 2", n)
-	}
-}
-
-// The server closes a connection while it is idle: the next request is sent once more, whatever its method.
-func TestLeanOutlivesIdleConnections(t *testing.T) {
-	for _, linger := range []bool{false, true} { // linger: the server reads the request before it hangs up
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		var seen atomic.Int64
-		var served sync.WaitGroup
-		served.Go(func() {
-			for {
-				c, err := listener.Accept()
-				if err != nil {
-					return
-				}
-				served.Go(func() { // one answer, then the end
-					defer c.Close()
-					in := bufio.NewReader(c)
-					r, err := http.ReadRequest(in)
-					if err != nil {
-						return
-					}
-					b, _ := io.ReadAll(r.Body)
-					seen.Add(1)
-					fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(b), b)
-					if linger {
-						_, _ = http.ReadRequest(in)
-					}
-				})
-			}
-		})
-		_, c := newLean(t)
-		for i := range 5 {
-			if _, got := ask(t, c, want(t, "POST", "http://"+listener.Addr().String(), fmt.Sprint("body ", i))); got != fmt.Sprint("body ", i) {
-				t.Errorf("request %d: %q", i, got)
-			}
-			time.Sleep(10 * time.Millisecond)
-		}
-		if seen.Load() != 5 {
-			t.Errorf("%d requests answered, want 5", seen.Load())
-		}
-		listener.Close()
-		c.CloseIdleConnections()
-		served.Wait()
 	}
 }
 
@@ -238,61 +163,64 @@ func TestLeanListensToItsContext(t *testing.T) {
 			t.Errorf("%s: got %v, want the cause of the context", path, err)
 		}
 	}
-	if len(l.idle) != 0 {
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
+	defer cancel()
+	r, _ := http.NewRequestWithContext(ctx, "GET", url, nil)
+	if _, err := c.Do(r); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v, want the deadline", err)
+	}
+	if l.idle.n != 0 {
 		t.Error("a canceled connection is kept")
 	}
 }
 
-// What servers say that is no answer ends in an error, once, with no second try on a fresh connection.
-func TestLeanBadAnswers(t *testing.T) {
-	for name, c := range map[string]struct{ answer, says string }{
-		"nothing":       {"", "without an answer"},
-		"no HTTP":       {"SSH-2.0-OpenSSH\r\n\r\n", "malformed HTTP"},
-		"half a header": {"HTTP/1.1 200 OK\r\nContent-Type: a\r\n", "EOF"},
-		"half a body":   {"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf", "EOF"},
-		"endless head":  {"HTTP/1.1 200 OK\r\n" + strings.Repeat("X: "+strings.Repeat("y", 1000)+"\r\n", 2000), "header is larger"},
+// A request whose context has ended is not sent and costs no kept connection.
+func TestLeanSendsNothingInVain(t *testing.T) {
+	var seen atomic.Int64
+	url, _ := counting(t, func(w http.ResponseWriter, r *http.Request) { seen.Add(1); echo(w, r) })
+	l, c := newLean(t)
+	why := errors.New("enough")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(why)
+	for kept := range 2 {
+		r, _ := http.NewRequestWithContext(ctx, "POST", url, strings.NewReader("x"))
+		if _, err := c.Do(r); !errors.Is(err, why) {
+			t.Errorf("got %v, want the cause of the context", err)
+		}
+		if int(seen.Load()) != kept || l.idle.n != kept {
+			t.Errorf("%d requests came through and %d connections are idle, want %d and %d", seen.Load(), l.idle.n, kept, kept)
+		}
+		if kept == 0 {
+			ask(t, c, want(t, "GET", url, ""))
+		}
+	}
+}
+
+// What net/http refuses to send is refused: a body of another size than said, names and values that would be left out or changed.
+func TestLeanBadRequests(t *testing.T) {
+	url, _ := counting(t, echo)
+	_, c := newLean(t)
+	short := want(t, "POST", url, "abc")
+	short.ContentLength = 10
+	name := want(t, "GET", url, "")
+	name.Header["X A"] = []string{"v"}
+	value := want(t, "GET", url, "")
+	value.Header["X-A"] = []string{"a\r\nEvil: b"}
+	nowhere := want(t, "GET", "http:///path", "")
+	for says, r := range map[string]*http.Request{
+		"Body length 3": short, "invalid header field name": name, "invalid header field value": value, "no Host": nowhere,
 	} {
-		t.Run(name, func(t *testing.T) {
-			listener, err := net.Listen("tcp", "127.0.0.1:0")
-			if err != nil {
-				t.Fatal(err)
-			}
-			accepted := 0
-			done := make(chan struct{})
-			go func() {
-				defer close(done)
-				for {
-					conn, err := listener.Accept()
-					if err != nil {
-						return
-					}
-					accepted++
-					_, _ = http.ReadRequest(bufio.NewReader(conn))
-					_, _ = io.WriteString(conn, c.answer)
-					conn.Close()
-				}
-			}()
-			_, client := newLean(t)
-			resp, err := client.Do(want(t, "GET", "http://"+listener.Addr().String(), ""))
-			if err == nil {
-				_, err = io.ReadAll(resp.Body)
-				resp.Body.Close()
-			}
-			if err == nil || !strings.Contains(err.Error(), c.says) {
-				t.Errorf("got %v, want %q", err, c.says)
-			}
-			listener.Close()
-			<-done
-			if accepted != 1 {
-				t.Errorf("tried %d times", accepted)
-			}
-		})
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		if _, err := c.Do(r.WithContext(ctx)); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("got %v, want %q", err, says)
+		}
+		cancel()
 	}
 }
 
 func TestLeanLeavesTheRestToNetHTTP(t *testing.T) {
 	l := &lean{behind: &http.Transport{}}
-	get := func(url string) *http.Request { return want(t, "GET", url, "") }
+	get := func(address string) *http.Request { return want(t, "GET", address, "") }
 	large := want(t, "POST", "http://a", strings.Repeat("x", smallBody+1))
 	unknown, _ := http.NewRequest("POST", "http://a", io.LimitReader(strings.NewReader("x"), 1))
 	expecting := get("http://a")
@@ -301,6 +229,10 @@ func TestLeanLeavesTheRestToNetHTTP(t *testing.T) {
 		if l.takes(r) {
 			t.Errorf("%s %s of %d bytes is not for the lean transport", r.Method, r.URL, r.ContentLength)
 		}
+	}
+	proxied := &lean{behind: &http.Transport{Proxy: func(*http.Request) (*url.URL, error) { return &url.URL{Scheme: "http", Host: "proxy"}, nil }}}
+	if proxied.takes(get("http://a")) {
+		t.Error("a request through a proxy is not for the lean transport")
 	}
 	if !l.takes(get("http://a")) || !l.takes(want(t, "POST", "http://a", "x")) {
 		t.Error("small requests are for the lean transport")

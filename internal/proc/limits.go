@@ -20,5 +20,6 @@ func OpenFiles() (uint64, error) {
 // Errors of the system that callers tell apart.
 var (
 	ErrRefused   error = syscall.ECONNREFUSED
+	ErrReset     error = syscall.ECONNRESET
 	ErrOpenFiles error = syscall.EMFILE
 )

@@ -46,6 +46,14 @@ func (e Exit) String() string {
 	return "exit code " + itoa(e.Code)
 }
 
+// Reason is the end in one word: SIGKILL, or exit 7.
+func (e Exit) Reason() string {
+	if e.Signal != 0 {
+		return unix.SignalName(e.Signal)
+	}
+	return "exit " + itoa(e.Code)
+}
+
 // Process is a started program.
 type Process struct {
 	cmd    *exec.Cmd

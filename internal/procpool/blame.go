@@ -68,7 +68,7 @@ func (p *Pool) inherit(w *worker, exit proc.Exit, do *chores) {
 func (p *Pool) crash(w *worker, i uint32, exit proc.Exit, do *chores) {
 	t := w.slots[i].task
 	p.attempted(t)
-	e := &tandem.Error{Op: "run", Kind: tandem.KindCrash, Trace: exit.Tail,
+	e := &tandem.Error{Op: "run", Kind: tandem.KindCrash, Reason: exit.Reason(), Trace: exit.Tail,
 		Message: "worker " + w.name() + " (pid " + strconv.Itoa(w.process.PID()) + ") died under it: " + exit.String(),
 		Hint:    "the other items are not affected; run the handler on this item alone to see why"}
 	if w.parallel > 1 {

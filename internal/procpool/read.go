@@ -220,7 +220,7 @@ func (w *worker) result(s *slot, a *answer) tandem.Result {
 	switch {
 	case a.failed:
 		r.Outcome = tandem.Failed
-		r.Err = &tandem.Error{Op: "run", Kind: a.err.Kind, Message: a.err.Message, Trace: a.err.Trace, Hint: a.err.Hint}
+		r.Err = &tandem.Error{Op: "run", Kind: a.err.Kind, Reason: a.err.Reason, Message: a.err.Message, Trace: a.err.Trace, Hint: a.err.Hint}
 		return r
 	case len(s.values) == 0 && a.mark&wire.None != 0:
 		r.Outcome = tandem.Filtered

@@ -36,6 +36,7 @@ type ReadyBody struct {
 // ErrorBody is the JSON of ERROR.
 type ErrorBody struct {
 	Kind    string `json:"kind"`
+	Reason  string `json:"reason,omitempty"`
 	Message string `json:"message"`
 	Trace   string `json:"trace,omitempty"`
 	Hint    string `json:"hint,omitempty"`

@@ -114,7 +114,7 @@ def error_body(e):
     except BaseException:  # an exception whose __str__ fails is still an exception
         text = "(no text)"
     first = text.split("\n", 1)[0]
-    return {"kind": "exception", "message": type(e).__name__ + (": " + first if first else ""), "trace": trace_of(e)}
+    return {"kind": "exception", "reason": type(e).__name__, "message": type(e).__name__ + (": " + first if first else ""), "trace": trace_of(e)}
 
 
 def trace_of(e):
