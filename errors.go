@@ -3,6 +3,7 @@ package tandem
 import (
 	"errors"
 	"strings"
+	"time"
 )
 
 // Callers branch on these.
@@ -34,16 +35,27 @@ const (
 	KindInvalid        = "invalid"        // wrong usage or flow file
 )
 
+// Again is what a handler says of another attempt.
+type Again uint8
+
+const (
+	AgainUnsaid Again = iota // the step's retry policy decides
+	AgainYes                 // another attempt may help
+	AgainNever               // no other attempt can help
+)
+
 // Error is every error Tandem shows: what was done, to what, what kind, why, and what to do next.
 type Error struct {
-	Op      string // what was being done: "start worker"
-	On      string // to what: a step, an item, a file
-	Kind    string // one of the Kind constants
-	Reason  string // which of its kind, for grouping and retry rules: "503", "refused", "SIGKILL", "exit 7", "ValueError"; may be empty
-	Message string // the cause in one line
-	Hint    string // what to do next, or empty
-	Trace   string // the handler's own stack, or the last lines of its output
-	Err     error  // the cause, or nil
+	Op      string        // what was being done: "start worker"
+	On      string        // to what: a step, an item, a file
+	Kind    string        // one of the Kind constants
+	Reason  string        // which of its kind, for grouping and retry rules: "503", "refused", "SIGKILL", "exit 7", "ValueError"; may be empty
+	Message string        // the cause in one line
+	Hint    string        // what to do next, or empty
+	Trace   string        // the handler's own stack, or the last lines of its output
+	Again   Again         // what the handler says of another attempt
+	After   time.Duration // with AgainYes: not before this has passed; zero means the step's backoff
+	Err     error         // the cause, or nil
 }
 
 func (e *Error) Error() string {

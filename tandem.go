@@ -18,6 +18,7 @@ const (
 	Text               // UTF-8, or a path, which may hold any byte but zero
 	JSON               // one JSON text
 	Pickle             // a Python pickle; travels between Python steps only
+	List               // the values of a batch, each with its kind: see Values
 )
 
 func (k Kind) String() string {
@@ -27,7 +28,7 @@ func (k Kind) String() string {
 	return "unknown"
 }
 
-var kindNames = [...]string{"null", "bytes", "text", "json", "pickle"}
+var kindNames = [...]string{"null", "bytes", "text", "json", "pickle", "list"}
 
 // Value is a piece of data on its way through a flow. Whoever holds a Value may read Data and must not change it.
 type Value struct {
@@ -62,10 +63,13 @@ const (
 	Crashed  Outcome = "crashed"   // the worker process died under it
 	Canceled Outcome = "canceled"  // the run was stopped before it ended
 	Filtered Outcome = "filtered"  // a handler gave no value for it: nothing to carry on
+
+	// Quarantined is an item that killed its worker, and killed a fresh one too.
+	Quarantined Outcome = "quarantined"
 )
 
 // Outcomes lists every outcome in the order in which reports show them.
-var Outcomes = []Outcome{OK, Failed, TimedOut, Crashed, Canceled, Filtered}
+var Outcomes = []Outcome{OK, Failed, TimedOut, Crashed, Canceled, Filtered, Quarantined}
 
 // Result is what became of one task.
 type Result struct {
@@ -87,6 +91,7 @@ type Task struct {
 	ID       string        // the item's id: stable, from its source
 	Source   Value         // what the source gave for the item
 	Value    Value         // what the step before gave; the handler's argument
+	Earlier  []Value       // what earlier steps gave, by index of step, where a later step asks for it; else nil
 	Attempts int           // how often a handler was started on it; counted by the pool
 	Result   Result        // set by the pool before Complete
 	Elapsed  time.Duration // from the source to the outcome; set by the engine before the sink
@@ -161,6 +166,20 @@ type Source interface {
 type Sink interface {
 	Write(ended []*Task) (written int, err error)
 	Close() error
+}
+
+// Resumer is a Sink that can go on where an earlier run stopped, so that a killed run neither loses a line nor writes one twice.
+//
+//   - Position, called between two Writes, puts everything written into the file (with sync: on stable storage) and says where it ends. A sink in which
+//     writing an item again replaces it says 0 always.
+//   - Resume is called in place of starting afresh, before the first Write: it drops what stands behind position, which the run does not know to
+//     be whole. A sink that is shorter than position has lost lines: that is an error that says so.
+//   - Forget, called after Resume, drops what stands there for these items, because they run again.
+type Resumer interface {
+	Sink
+	Position(sync bool) (int64, error)
+	Resume(position int64) error
+	Forget(ids func(id string) bool) error
 }
 
 // Event is a typed fact: what changed, from which state to which, and why. Logs, progress and reports subscribe to events.

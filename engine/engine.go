@@ -29,7 +29,7 @@ type Engine struct {
 	in       atomic.Int64 // items the source gave
 	made     atomic.Int64 // items that a step made out of one, beyond the first
 	srcDone  atomic.Bool
-	ended    [6]atomic.Int64 // by index in tandem.Outcomes
+	ended    [7]atomic.Int64 // by index in tandem.Outcomes
 	unwrit   atomic.Int64    // items whose line the sink could not take
 	finished *queue.Memory   // items on their way to the sink
 	stop     context.CancelCauseFunc

@@ -44,7 +44,7 @@ func New(b Bounds) *Memory {
 
 // Size is what a task counts against the byte bound.
 func Size(t *tandem.Task) int64 {
-	n := int64(len(t.Value.Data)) + 64
+	n := t.Size() + 64
 	if len(t.Source.Data) > 0 && (len(t.Value.Data) == 0 || &t.Source.Data[0] != &t.Value.Data[0]) {
 		n += int64(len(t.Source.Data))
 	}
