@@ -27,19 +27,20 @@ type ReportError struct {
 
 // Items counts items by outcome: in + made is the sum of all outcomes.
 type Items struct {
-	In        int64 `json:"in"`   // the source gave
-	Made      int64 `json:"made"` // a step made out of one, beyond the first
-	OK        int64 `json:"ok"`
-	Failed    int64 `json:"failed"`
-	TimedOut  int64 `json:"timed_out"`
-	Crashed   int64 `json:"crashed"`
-	Canceled  int64 `json:"canceled"`
-	Filtered  int64 `json:"filtered"`
-	Unwritten int64 `json:"unwritten"` // of all these: ended, but the sink could not take the line
+	In          int64 `json:"in"`   // the source gave
+	Made        int64 `json:"made"` // a step made out of one, beyond the first
+	OK          int64 `json:"ok"`
+	Failed      int64 `json:"failed"`
+	TimedOut    int64 `json:"timed_out"`
+	Crashed     int64 `json:"crashed"`
+	Canceled    int64 `json:"canceled"`
+	Filtered    int64 `json:"filtered"`
+	Quarantined int64 `json:"quarantined"` // killed its worker, and a fresh one too
+	Unwritten   int64 `json:"unwritten"`   // of all these: ended, but the sink could not take the line
 }
 
 // Bad is how many items did not end well.
-func (i Items) Bad() int64 { return i.Failed + i.TimedOut + i.Crashed + i.Canceled }
+func (i Items) Bad() int64 { return i.Failed + i.TimedOut + i.Crashed + i.Canceled + i.Quarantined }
 
 // Ended is how many items have their outcome.
 func (i Items) Ended() int64 { return i.OK + i.Bad() + i.Filtered }
@@ -82,11 +83,11 @@ type StepProgress struct {
 }
 
 func (e *Engine) items() Items {
-	var n [6]int64
+	var n [7]int64
 	for i := range e.ended {
 		n[i] = e.ended[i].Load()
 	}
-	return Items{In: e.in.Load(), Made: e.made.Load(), OK: n[0], Failed: n[1], TimedOut: n[2], Crashed: n[3], Canceled: n[4], Filtered: n[5], Unwritten: e.unwrit.Load()}
+	return Items{In: e.in.Load(), Made: e.made.Load(), OK: n[0], Failed: n[1], TimedOut: n[2], Crashed: n[3], Canceled: n[4], Filtered: n[5], Quarantined: n[6], Unwritten: e.unwrit.Load()}
 }
 
 // Snapshot tells how the run goes. It may be called at any time, from anywhere.
