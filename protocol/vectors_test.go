@@ -46,6 +46,22 @@ func TestMain(m *testing.M) {
 	worker.HandleSeq("none", func(context.Context, string) iter.Seq2[string, error] { return func(func(string, error) bool) {} })
 	worker.Handle("fail", func(context.Context, string) (string, error) { return "", errors.New("bad header") })
 	worker.Handle("big", func(_ context.Context, n int) ([]byte, error) { return bytes.Repeat([]byte("z"), n), nil })
+	worker.Handle("nap", func(_ context.Context, s string) (string, error) {
+		seconds, err := strconv.ParseFloat(s, 64)
+		time.Sleep(time.Duration(seconds * float64(time.Second)))
+		return s, err
+	})
+	worker.Handle("again", func(_ context.Context, s string) (string, error) {
+		switch s {
+		case "retry":
+			return "", worker.Retry(errors.New("busy"), 5*time.Second)
+		case "soon":
+			return "", worker.Retry(errors.New("busy"), 0)
+		}
+		return "", worker.Permanent(errors.New("bad"))
+	})
+	worker.Handle("short", func(_ context.Context, list []string) ([]string, error) { return list[:max(len(list)-1, 0)], nil })
+	worker.Handle("nothing", func(context.Context, []string) (any, error) { return nil, nil })
 	worker.Main()
 	os.Setenv("GORACE", "atexit_sleep_ms=0")
 	os.Exit(m.Run())
@@ -137,7 +153,7 @@ type expect struct {
 	Blob     *struct{ Offset, Length, End uint64 }
 	More     bool
 	None     bool
-	Error    map[string]string
+	Error    map[string]any
 	AnyOrder []expect `json:"any_order"`
 }
 
@@ -149,6 +165,7 @@ type step struct {
 		repeat
 	}
 	Release *uint64
+	Halt    bool
 	Control map[string]uint64
 	Silence float64
 	Close   bool
@@ -262,6 +279,8 @@ func (w *process) do(t *testing.T, s step) error {
 		copy(w.in.Mem[s.Fill.Offset:], bytes.Repeat(unhex(t, s.Fill.Byte), s.Fill.Times))
 	case s.Release != nil:
 		arena.ControlOf(w.out.Mem).Release(*s.Release)
+	case s.Halt:
+		arena.ControlOf(w.out.Mem).Halt()
 	case s.Control != nil:
 		for word, want := range s.Control {
 			i, err := strconv.Atoi(word)
@@ -321,16 +340,17 @@ func (w *process) check(t *testing.T, f wire.Frame, want expect) error {
 		return err
 	}
 	if f.Type == wire.Error {
-		var body map[string]string
+		var body map[string]any
 		if err := json.Unmarshal(value, &body); err != nil {
 			return err
 		}
 		for k, text := range want.Error {
-			if k == "message" && strings.Contains(body[k], text) {
+			got, said := body[k].(string)
+			if k == "message" && said && strings.Contains(got, text.(string)) {
 				continue
 			}
 			if body[k] != text {
-				return fmt.Errorf("%s is %q, want %q", k, body[k], text)
+				return fmt.Errorf("%s is %v, want %v", k, body[k], text)
 			}
 		}
 		return nil

@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -49,7 +50,7 @@ type server struct {
 	give   func(tandem.Value)
 }
 
-func serve(d descriptors, find func(string) (Func, []string)) int {
+func serve(d descriptors, find func(string) (handler, []string)) int {
 	s := &server{sock: os.NewFile(d[0], "tandem"), cancels: map[uint64]context.CancelFunc{}}
 	arena.CloseOnExec(d[:]...)
 	defer s.sock.Close()
@@ -67,7 +68,7 @@ func serve(d descriptors, find func(string) (Func, []string)) int {
 }
 
 // handshake reads HELLO and answers READY or says why not.
-func (s *server) handshake(d descriptors, find func(string) (Func, []string)) error {
+func (s *server) handshake(d descriptors, find func(string) (handler, []string)) error {
 	head := make([]byte, wire.HeaderSize)
 	if _, err := io.ReadFull(s.sock, head); err != nil {
 		return io.EOF
@@ -95,9 +96,15 @@ func (s *server) handshake(d descriptors, find func(string) (Func, []string)) er
 	if s.hello.Protocol != wire.Version {
 		return refuse(tandem.KindUnsupported, "build the worker and tandem from the same version", "protocol %d, this worker speaks %d", s.hello.Protocol, wire.Version)
 	}
-	var names []string
-	if s.f, names = find(s.hello.Handler); s.f == nil {
+	h, names := find(s.hello.Handler)
+	if h.run == nil {
 		return refuse(tandem.KindNotCallable, "registered: "+strings.Join(names, ", "), "no handler %q is registered in this worker", s.hello.Handler)
+	}
+	s.f = h.run
+	if s.hello.Batch {
+		if s.f, err = h.batches(s.hello.Kwargs); err != nil {
+			return refuse(tandem.KindUnsupported, "with batch:, write func(context.Context, []In) ([]Out, error)", "%s: %v", s.hello.Handler, err)
+		}
 	}
 	if s.hello.Mode == tandem.Async {
 		return refuse(tandem.KindUnsupported, "use mode: thread", "a Go worker has no event loop")
@@ -115,7 +122,7 @@ func (s *server) handshake(d descriptors, find func(string) (Func, []string)) er
 	if s.hello.Threads > 1 {
 		mode = tandem.Thread
 	}
-	ready, err := wire.AppendJSON(nil, wire.Ready, 0, wire.ReadyBody{Protocol: wire.Version, PID: os.Getpid(), Mode: mode, Language: "go " + strings.TrimPrefix(runtime.Version(), "go")})
+	ready, err := wire.AppendJSON(nil, wire.Ready, 0, wire.ReadyBody{Protocol: wire.Version, PID: os.Getpid(), Mode: mode, Language: "go " + strings.TrimPrefix(runtime.Version(), "go"), Halt: true})
 	if err != nil {
 		return err
 	}
@@ -155,6 +162,9 @@ func (s *server) loop() error {
 				in, err := s.value(f)
 				if err != nil {
 					return err
+				}
+				if s.ctl.Halted() {
+					continue // it is Tandem's again; DRAIN follows
 				}
 				run(f.ID, in)
 			case f.Type == wire.Cancel:
@@ -217,7 +227,7 @@ func (s *server) single(id uint64, in tandem.Value) {
 	s.ctl.SetFinished(s.count)
 	took := s.clock - begun
 	s.mu.Lock()
-	if err == nil && len(s.values) == 1 && len(s.values[0].Data) <= wire.InlineMax {
+	if err == nil && len(s.values) == 1 && len(s.values[0].Data) <= wire.InlineMax && s.values[0].Kind != tandem.List {
 		s.pending = wire.AppendResult(s.pending, id, 0, time.Duration(took), s.values[0])
 	} else {
 		s.answer(id, took, s.values, err)
@@ -250,6 +260,11 @@ func (s *server) threads() (func(uint64, tandem.Value), func()) {
 			for {
 				order.Lock()
 				t := <-tasks
+				if s.ctl.Halted() {
+					order.Unlock()
+					open.Done()
+					continue
+				}
 				begun := arena.Now()
 				s.ctl.AddStarted()
 				s.ctl.Begin(slot, t.id, begun)
@@ -296,6 +311,9 @@ func (s *server) cancel(id uint64) {
 // answer appends the frames of one task's end. The mutex is held; it is released while a large value waits for room.
 func (s *server) answer(id uint64, took int64, values []tandem.Value, err error) {
 	service := time.Duration(took)
+	if err == nil {
+		values, err = flat(values)
+	}
 	if err != nil {
 		s.pending = wire.AppendError(s.pending, id, service, errorBody(err))
 		return
@@ -310,6 +328,26 @@ func (s *server) answer(id uint64, took int64, values []tandem.Value, err error)
 		}
 	}
 	s.pending = wire.AppendResult(s.pending, id, wire.None, service, tandem.Value{})
+}
+
+// flat is values with the elements of lists in place of the lists.
+func flat(values []tandem.Value) ([]tandem.Value, error) {
+	if !slices.ContainsFunc(values, func(v tandem.Value) bool { return v.Kind == tandem.List }) {
+		return values, nil
+	}
+	var all []tandem.Value
+	for _, v := range values {
+		if v.Kind != tandem.List {
+			all = append(all, v)
+			continue
+		}
+		parts, err := v.Values()
+		if err != nil {
+			return nil, &tandem.Error{Op: "encode the result", Kind: tandem.KindUnserialisable, Message: err.Error(), Err: err}
+		}
+		all = append(all, parts...)
+	}
+	return all, nil
 }
 
 // result appends one value; false means that it was too large and an ERROR took its place.
@@ -360,7 +398,13 @@ func (s *server) flush() error {
 
 func errorBody(err error) wire.ErrorBody {
 	if e, ok := errors.AsType[*tandem.Error](err); ok {
-		return wire.ErrorBody{Kind: e.Kind, Reason: e.Reason, Message: e.Message, Trace: e.Trace, Hint: e.Hint}
+		body := wire.BodyOf(e)
+		switch err.(type) {
+		case *tandem.Error, *said:
+		default:
+			body.Message = err.Error() // with what was said around it
+		}
+		return body
 	}
 	return wire.ErrorBody{Kind: tandem.KindException, Message: err.Error()}
 }

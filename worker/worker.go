@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"iter"
 	"os"
+	"reflect"
 	"runtime/debug"
 	"slices"
 	"sync"
@@ -29,27 +30,38 @@ type Func func(ctx context.Context, in tandem.Value, give func(tandem.Value)) er
 
 var (
 	mu       sync.Mutex
-	handlers = map[string]Func{}
+	handlers = map[string]handler{}
 )
 
 // Register adds a raw handler. It panics when the name is taken or empty: that is a mistake in the program.
+// A value of kind List that it gives stands for its elements.
 func Register(name string, f Func) {
-	mu.Lock()
-	defer mu.Unlock()
-	if name == "" || handlers[name] != nil {
-		panic(fmt.Sprintf("worker: handler %q is registered twice or has no name", name))
-	}
-	handlers[name] = f
+	register(name, handler{run: f, batch: func(ctx context.Context, in tandem.Value, _ int, give func(tandem.Value)) error {
+		return f(ctx, in, give)
+	}})
 }
 
-// Handle registers a typed handler under a name. When Out is an iter.Seq of values, each becomes an item of its own.
+func register(name string, h handler) {
+	mu.Lock()
+	defer mu.Unlock()
+	if _, taken := handlers[name]; taken || name == "" {
+		panic(fmt.Sprintf("worker: handler %q is registered twice or has no name", name))
+	}
+	handlers[name] = h
+}
+
+// Handle registers a typed handler under a name. In a step with batch, In is a slice and Out too: one value for each element, in the same
+// order. Out may be any; nil then stands for no value for each element.
 func Handle[In, Out any](name string, f func(context.Context, In) (Out, error)) {
-	Register(name, func(ctx context.Context, in tandem.Value, give func(tandem.Value)) error {
+	do := func(ctx context.Context, in tandem.Value) (out Out, err error) {
 		var arg In
 		if err := Decode(in, &arg); err != nil {
-			return err
+			return out, err
 		}
-		out, err := f(ctx, arg)
+		return f(ctx, arg)
+	}
+	run := func(ctx context.Context, in tandem.Value, give func(tandem.Value)) error {
+		out, err := do(ctx, in)
 		if err != nil {
 			return err
 		}
@@ -59,12 +71,20 @@ func Handle[In, Out any](name string, f func(context.Context, In) (Out, error)) 
 		}
 		give(v)
 		return nil
-	})
+	}
+	batch := func(ctx context.Context, in tandem.Value, n int, give func(tandem.Value)) error {
+		out, err := do(ctx, in)
+		if err != nil {
+			return err
+		}
+		return giveList(out, n, give)
+	}
+	register(name, handler{run, batch, reflect.TypeFor[In](), reflect.TypeFor[Out]()})
 }
 
-// HandleSeq registers a typed handler that gives 0 to n values.
+// HandleSeq registers a typed handler that gives 0 to n values; in a step with batch, as many as its slice has elements.
 func HandleSeq[In, Out any](name string, f func(context.Context, In) iter.Seq2[Out, error]) {
-	Register(name, func(ctx context.Context, in tandem.Value, give func(tandem.Value)) error {
+	run := func(ctx context.Context, in tandem.Value, give func(tandem.Value)) error {
 		var arg In
 		if err := Decode(in, &arg); err != nil {
 			return err
@@ -80,10 +100,14 @@ func HandleSeq[In, Out any](name string, f func(context.Context, In) iter.Seq2[O
 			give(v)
 		}
 		return nil
-	})
+	}
+	batch := func(ctx context.Context, in tandem.Value, _ int, give func(tandem.Value)) error {
+		return run(ctx, in, give)
+	}
+	register(name, handler{run, batch, reflect.TypeFor[In](), nil})
 }
 
-// Decode reads v into dst: *[]byte, *string, *tandem.Value, or what encoding/json can fill.
+// Decode reads v into dst: *[]byte, *string, *tandem.Value, or what encoding/json can fill. A list is read into a slice of these.
 func Decode(v tandem.Value, dst any) error {
 	switch d := dst.(type) {
 	case *tandem.Value:
@@ -117,6 +141,8 @@ func Decode(v tandem.Value, dst any) error {
 		return nil
 	case tandem.Null:
 		return nil
+	case tandem.List:
+		return decodeList(v, dst)
 	}
 	return fmt.Errorf("the handler wants %T, the item's value is %s", dst, v.Kind)
 }
@@ -156,7 +182,7 @@ func Main() {
 	os.Exit(serve(descriptors{3, 4, 5}, lookup))
 }
 
-func lookup(name string) (Func, []string) {
+func lookup(name string) (handler, []string) {
 	mu.Lock()
 	defer mu.Unlock()
 	names := make([]string, 0, len(handlers))

@@ -97,7 +97,7 @@ func Parse(b []byte) (f Frame, n int, err error) {
 	if f.Type < Hello || f.Type > Bye {
 		return f, 0, fault("unknown frame %v", f.Type)
 	}
-	if f.Flags&unused != 0 || f.Flags.Kind() > tandem.Pickle {
+	if k := f.Flags.Kind(); f.Flags&unused != 0 || k > tandem.List || k == tandem.List && f.Type != Task {
 		return f, 0, fault("%v frame with flags %#x", f.Type, uint8(f.Flags))
 	}
 	if f.Method = binary.LittleEndian.Uint16(b[6:]); f.Method != 0 {

@@ -3,6 +3,7 @@ package wire
 import (
 	"encoding/binary"
 	"encoding/json"
+	"math"
 	"time"
 	"unicode/utf8"
 
@@ -20,6 +21,7 @@ type HelloBody struct {
 	Concurrency int         `json:"concurrency"`
 	Output      string      `json:"output"` // "json" or "pickle"
 	Kwargs      bool        `json:"kwargs"` // the value is an object of named arguments
+	Batch       bool        `json:"batch"`  // the handler takes a list and gives a value for each element
 	Control     int64       `json:"control"`
 	InArena     int64       `json:"in_arena"`
 	OutArena    int64       `json:"out_arena"`
@@ -31,6 +33,7 @@ type ReadyBody struct {
 	PID      int         `json:"pid"`
 	Mode     tandem.Mode `json:"mode"`
 	Language string      `json:"language"`
+	Halt     bool        `json:"halt,omitempty"` // it looks at the control page's halt before it starts a task
 }
 
 // ErrorBody is the JSON of ERROR.
@@ -40,6 +43,42 @@ type ErrorBody struct {
 	Message string `json:"message"`
 	Trace   string `json:"trace,omitempty"`
 	Hint    string `json:"hint,omitempty"`
+	Again   string `json:"again,omitempty"`    // "yes", "never"; anything else says nothing
+	AfterMS int64  `json:"after_ms,omitempty"` // with "yes": not before so many milliseconds have passed
+}
+
+// Words of ErrorBody.Again.
+const (
+	againYes   = "yes"
+	againNever = "never"
+)
+
+// BodyOf is what of e travels in an ERROR.
+func BodyOf(e *tandem.Error) ErrorBody {
+	b := ErrorBody{Kind: e.Kind, Reason: e.Reason, Message: e.Message, Trace: e.Trace, Hint: e.Hint}
+	switch e.Again {
+	case tandem.AgainYes:
+		b.Again = againYes
+		if e.After > 0 {
+			b.AfterMS = max(e.After.Milliseconds(), 1)
+		}
+	case tandem.AgainNever:
+		b.Again = againNever
+	}
+	return b
+}
+
+// Error is the error that b tells of.
+func (b ErrorBody) Error(op string) *tandem.Error {
+	e := &tandem.Error{Op: op, Kind: b.Kind, Reason: b.Reason, Message: b.Message, Trace: b.Trace, Hint: b.Hint}
+	switch b.Again {
+	case againYes:
+		e.Again = tandem.AgainYes
+		e.After = time.Duration(min(max(b.AfterMS, 0), math.MaxInt64/int64(time.Millisecond))) * time.Millisecond
+	case againNever:
+		e.Again = tandem.AgainNever
+	}
+	return e
 }
 
 // AppendJSON appends a frame whose payload is v as JSON.
@@ -90,7 +129,7 @@ func AppendError(dst []byte, id uint64, service time.Duration, e ErrorBody) []by
 	e.Message, e.Trace, e.Hint = cut(e.Message, 4<<10), cut(e.Trace, maxTrace), cut(e.Hint, 4<<10)
 	body, err := json.Marshal(e)
 	if err != nil || len(body) > MaxFrame-HeaderSize-8 {
-		body, _ = json.Marshal(ErrorBody{Kind: e.Kind, Message: "error text could not be encoded"})
+		body, _ = json.Marshal(ErrorBody{Kind: e.Kind, Message: "error text could not be encoded", Again: e.Again, AfterMS: e.AfterMS})
 	}
 	dst = AppendHeader(dst, Error, 0, id, 8+len(body))
 	dst = binary.LittleEndian.AppendUint64(dst, uint64(service))

@@ -6,7 +6,7 @@ import "embed"
 
 // Worker holds the package tandem_worker.
 //
-//go:embed tandem_worker/*.py
+//go:embed tandem_worker/*.py tandem_worker/names/*.py
 var Worker embed.FS
 
 // Start is the Python statement that runs the worker whose package lies in the directory that %s names as a Python string.

@@ -7,3 +7,6 @@ work have passed, and those that a slow task keeps back a few milliseconds later
 start begins; process, threads and loop are the three modes; channel holds the socket, the arenas and the control page. Modules that cost
 start-up time (asyncio, threading, traceback) are imported when they are needed.
 """
+from .again import Permanent, Retry
+
+__all__ = ["Permanent", "Retry"]

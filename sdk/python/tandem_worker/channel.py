@@ -5,10 +5,10 @@ from _socket import MSG_DONTWAIT, MSG_PEEK
 from _thread import allocate_lock
 from time import sleep
 
-from .frames import BLOB, BYTES, CANCEL, DRAIN, INLINE, KIND, MAX_FRAME, MORE, NONE, RESULT, TASK, BadFrame, leave, result, span_in, span_out, split
+from .frames import BLOB, BYTES, CANCEL, DRAIN, INLINE, KIND, LIST, MAX_FRAME, MORE, NONE, RESULT, TASK, BadFrame, leave, result, span_in, span_out, split
 from .values import TooLarge
 
-RELEASED, STARTED, FINISHED, SLOTS = 8, 16, 17, 64  # words of the control page
+RELEASED, HALT, STARTED, FINISHED, SLOTS = 8, 9, 16, 17, 64  # words of the control page
 
 
 class Channel:
@@ -52,7 +52,7 @@ class Channel:
         offset, length = span_in.unpack(payload)
         if offset + length > len(self.inside):
             raise BadFrame(f"bytes {offset}+{length} are outside the arena")
-        if self.views and kind == BYTES:
+        if self.views and kind == BYTES or kind == LIST:  # the parts of a list are copied one by one
             return memoryview(self.inside)[offset : offset + length]
         return self.inside[offset : offset + length]
 
@@ -98,7 +98,9 @@ class Channel:
         return result.pack(48, RESULT, kind | mark | BLOB, 0, ident, service) + self.place(data, flush)
 
     def pack_outputs(self, ident, service, outputs, flush):
-        """The frames of a handler that yielded."""
+        """The frames of a handler that gave any number of values."""
+        if len(outputs) == 1:
+            return self.pack(ident, 0, service, outputs[0][0], outputs[0][1], flush)
         frames = [self.pack(ident, MORE, service, kind, data, flush) for kind, data in outputs]
         frames.append(result.pack(24, RESULT, NONE, 0, ident, service))
         return b"".join(frames)

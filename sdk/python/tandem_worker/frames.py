@@ -4,7 +4,7 @@ import sys
 from struct import Struct
 
 HELLO, READY, TASK, RESULT, ERROR, CANCEL, DRAIN, BYE, GREASE = 1, 2, 3, 4, 5, 6, 7, 8, 240
-NULL, BYTES, TEXT, JSON, PICKLE = range(5)
+NULL, BYTES, TEXT, JSON, PICKLE, LIST = range(6)
 KIND, BLOB, MORE, NONE = 7, 8, 16, 32
 HEADER, MAX_FRAME, INLINE = 16, 256 << 10, 8 << 10
 
@@ -16,6 +16,15 @@ span_out = Struct("<QQQ")  # offset, length, end
 
 class BadFrame(Exception):
     """Tandem sent what the protocol does not allow."""
+
+
+def wrong(typ, flags):
+    """Whether no frame of this type may have these flags."""
+    kind = flags & KIND
+    return flags & 0xC0 or kind > LIST or kind == LIST and typ != TASK
+
+
+ODD = bytes(1 if wrong(TASK, flags) else 0 for flags in range(256))  # flags that no TASK has
 
 
 def split(buf, have):
@@ -41,7 +50,7 @@ def check(length, typ, flags, method):
         return
     if not HELLO <= typ <= BYE:
         raise BadFrame(f"type {typ}")
-    if flags & 0xC0 or flags & KIND > PICKLE:
+    if wrong(typ, flags):
         raise BadFrame(f"flags {flags:#x}")
     if method:
         raise BadFrame(f"method {method}")
@@ -66,7 +75,7 @@ def pack_error(ident, service, body):
 
 
 def cut(s, most):
-    return s if len(s) <= most else s[: most // 2] + "\n... cut ...\n" + s[-most // 2 :]
+    return s if type(s) is int or len(s) <= most else s[: most // 2] + "\n... cut ...\n" + s[-most // 2 :]
 
 
 def leave(code):

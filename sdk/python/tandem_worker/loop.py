@@ -1,27 +1,27 @@
 """Mode async: one event loop runs many tasks; a send never blocks it, except when a large result waits for room in the out-arena."""
 from time import monotonic_ns
 
-from .channel import FINISHED, SLOTS, STARTED
+from .channel import FINISHED, HALT, SLOTS, STARTED
 from .frames import BYE, BYTES, CANCEL, DRAIN, TASK, BadFrame, head, leave, leave_over, pack_error
-from .values import TooLarge, decode, end_view, error_body
+from .values import TooLarge, end_view, error_body
 
 MOST = 4064  # slots of the control page
 
 
-def serve(ch, f, how, encode, kwargs, concurrency):
+def serve(ch, f, how, decode, encode, kwargs, concurrency):
     """Runs `concurrency` calls of f at a time until DRAIN."""
     import asyncio
 
-    asyncio.run(Loop(ch, f, how, encode, kwargs, min(concurrency, MOST)).run())
+    asyncio.run(Loop(ch, f, how, decode, encode, kwargs, min(concurrency, MOST)).run())
 
 
 class Loop:
     """All of it belongs to the event loop's one thread."""
 
-    def __init__(self, ch, f, how, encode, kwargs, concurrency):
+    def __init__(self, ch, f, how, decode, encode, kwargs, concurrency):
         from collections import deque
 
-        self.ch, self.f, self.how, self.encode, self.kwargs = ch, f, how, encode, kwargs
+        self.ch, self.f, self.how, self.decode, self.encode, self.kwargs = ch, f, how, decode, encode, kwargs
         self.out, self.rest, self.scheduled = [], b"", False
         self.waiting, self.running = deque(), {}
         self.free = list(range(concurrency - 1, -1, -1))
@@ -58,6 +58,9 @@ class Loop:
     def begin(self):
         """Starts what there is room for; after DRAIN, says BYE when nothing is left."""
         control = self.ch.control
+        if control[HALT]:
+            self.waiting.clear()
+            self.draining = True
         while self.waiting and self.free:
             kind, ident, data = self.waiting.popleft()
             slot = self.free.pop()
@@ -76,10 +79,12 @@ class Loop:
         try:
             arg = lent = memoryview(data) if self.ch.views and kind == BYTES else None
             if lent is None:
-                arg = decode(kind, data)
+                arg = self.decode(kind, data)
             data = None
             if self.how == "asyncgen":
                 got = [self.encode(x) async for x in (f(**arg) if self.kwargs else f(arg))]
+            elif self.how == "batch":
+                got = [self.encode(x) for x in await (f(**arg) if self.kwargs else f(arg))]
             else:
                 got = self.encode(await (f(**arg) if self.kwargs else f(arg)))
             if lent is not None:

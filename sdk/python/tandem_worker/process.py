@@ -2,16 +2,16 @@
 from _thread import allocate_lock, start_new_thread
 from time import monotonic_ns, sleep
 
-from .channel import FINISHED, SLOTS, STARTED, Outbox
-from .frames import BLOB, BYE, CANCEL, DRAIN, GREASE, INLINE, KIND, MAX_FRAME, RESULT, TASK, BadFrame, check, head, leave, leave_over, pack_error, result
-from .values import TooLarge, decode, end_view, error_body
+from .channel import FINISHED, HALT, SLOTS, STARTED, Outbox
+from .frames import BLOB, BYE, CANCEL, DRAIN, GREASE, INLINE, KIND, MAX_FRAME, ODD, RESULT, TASK, BadFrame, check, head, leave, leave_over, pack_error, result
+from .values import TooLarge, end_view, error_body
 
 FLUSH_BYTES, FLUSH_NS = 64 << 10, 100_000
 NAP, QUIET = 0.005, 20  # seconds between two looks; looks without anything sent after which the nudge sleeps
 
 
-def serve(ch, call, encode, kwargs):
-    """Runs tasks until DRAIN. Everything it needs per task is a local name: this loop decides what a task costs."""
+def serve(ch, call, decode, encode, kwargs, raw):
+    """Runs tasks until DRAIN. raw: the kind that needs no decoding. Everything it needs per task is a local name: this loop decides what a task costs."""
     control = ch.control
     recv_into = ch.sock.recv_into
     unpack, pack = head.unpack_from, result.pack
@@ -24,7 +24,7 @@ def serve(ch, call, encode, kwargs):
     have = pending = 0
     started = finished = 0
     generator = type(x for x in ())
-    views, lent = ch.views, None
+    views, lent, odd = ch.views, None, ODD
 
     while True:
         n = recv_into(view[have:])
@@ -37,7 +37,7 @@ def serve(ch, call, encode, kwargs):
         while have - off >= 16:
             length, typ, flags, method, ident = unpack(buf, off)
             end = off + length
-            if typ != TASK or flags >= 0x40 or method or not 16 <= length <= MAX_FRAME:
+            if typ != TASK or odd[flags] or method or not 16 <= length <= MAX_FRAME:
                 try:
                     check(length, typ, flags, method)
                 except BadFrame as e:
@@ -46,9 +46,7 @@ def serve(ch, call, encode, kwargs):
                 break
             if typ != TASK:
                 if typ == DRAIN:
-                    add(head.pack(16, BYE, 0, 0, 0))
-                    flush()
-                    leave(0)
+                    bye(box)
                 if typ != CANCEL and typ < GREASE:
                     leave_over(f"type {typ}")
                 off = end
@@ -64,7 +62,7 @@ def serve(ch, call, encode, kwargs):
             control[65] = clock
             kind = flags & KIND
             try:
-                arg = data if kind == 1 else decode(kind, data)
+                arg = data if kind == raw else decode(kind, data)
                 if views and kind == 1:
                     lent = arg = memoryview(data)
                 v = call(**arg) if kwargs else call(arg)
@@ -108,17 +106,27 @@ def serve(ch, call, encode, kwargs):
             clock = t
             if pending > FLUSH_BYTES or t - first > FLUSH_NS:
                 flush()
+                if control[HALT]:
+                    bye(box)
                 pending = first = 0
                 clock = now()
             elif not nudge.armed and have - off >= 16:
                 nudge.arm()
         flush()
+        if control[HALT]:
+            bye(box)
         pending = 0
         if off:
             rest = have - off
             if rest:
                 view[:rest] = bytes(view[off:have])
             have = rest
+
+
+def bye(box):
+    box.frames.append(head.pack(16, BYE, 0, 0, 0))
+    box.flush()
+    leave(0)
 
 
 class Nudge:

@@ -1,12 +1,12 @@
 """Mode thread: the main thread reads, the others run tasks in order and send what is done."""
 from time import monotonic_ns
 
-from .channel import FINISHED, SLOTS, STARTED, Outbox
+from .channel import FINISHED, HALT, SLOTS, STARTED, Outbox
 from .frames import BYE, BYTES, DRAIN, TASK, head, leave, pack_error
-from .values import TooLarge, decode, end_view, error_body
+from .values import TooLarge, end_view, error_body
 
 
-def serve(ch, call, encode, kwargs, threads):
+def serve(ch, call, decode, encode, kwargs, threads):
     """Runs `threads` tasks at a time until DRAIN."""
     import threading
     from queue import SimpleQueue
@@ -24,7 +24,7 @@ def serve(ch, call, encode, kwargs, threads):
         while True:
             with order:
                 task = tasks.get()
-                if task is None:
+                if task is None or control[HALT]:
                     ended.release()
                     return
                 kind, ident, data = task

@@ -1,7 +1,8 @@
 """Values on the wire and in Python, and what an exception looks like on the wire (sections 4 and 6)."""
 import os
 
-from .frames import BYTES, JSON, NULL, PICKLE, TEXT
+from .again import Permanent, Retry
+from .frames import BYTES, JSON, LIST, NULL, PICKLE, TEXT
 
 HERE = os.path.dirname(__file__)
 
@@ -18,12 +19,20 @@ class Unserialisable(Exception):
     """The handler returned what cannot be sent on."""
 
 
+class WrongCount(Exception):
+    """A batch handler gave something else than one value for each element."""
+
+
 class TooLarge(Exception):
     """A value larger than the arena."""
 
 
 class Kept(Exception):
     """The handler still holds the view it was given."""
+
+
+class BadList(Exception):
+    """The bytes of a list do not add up."""
 
 
 def decode(kind, data):
@@ -43,9 +52,23 @@ def decode(kind, data):
         import json
 
         return json.loads(data)
+    if kind == LIST:
+        return [decode(k, part) for k, part in parts(data)]
     import pickle
 
     return pickle.loads(data)
+
+
+def parts(data):
+    """The values of a list: for each a byte of kind, four of length, and the bytes."""
+    view, at, size, found = memoryview(data), 0, len(data), []
+    while at < size:
+        kind, end = view[at], at + 5 + int.from_bytes(view[at + 1 : at + 5], "little")
+        if kind >= LIST or at + 5 > size or end > size:
+            raise BadList("the bytes of a list end inside a value")
+        found.append((kind, bytes(view[at + 5 : end])))
+        at = end
+    return found
 
 
 def end_view(view):
@@ -109,12 +132,18 @@ def error_body(e):
         return {"kind": "exception", "message": str(e), "hint": "the memory is used again for the next item: copy what you keep, or take bytes"}
     if isinstance(e, TooLarge):
         return {"kind": "too_large", "message": str(e), "hint": "write it to a file and return the path"}
+    if isinstance(e, WrongCount):
+        return {"kind": "exception", "reason": "batch", "message": str(e), "hint": "with batch:, a handler takes a list and returns a list with one value for each element, in the same order"}
     try:
         text = str(e)
     except BaseException:  # an exception whose __str__ fails is still an exception
         text = "(no text)"
     first = text.split("\n", 1)[0]
-    return {"kind": "exception", "reason": type(e).__name__, "message": type(e).__name__ + (": " + first if first else ""), "trace": trace_of(e)}
+    name = type(e).__name__
+    body = {"kind": "exception", "reason": name, "message": name + (": " + first if first else ""), "trace": trace_of(e)}
+    if isinstance(e, (Retry, Permanent)):
+        body.update(e.said(first))
+    return body
 
 
 def trace_of(e):

@@ -34,6 +34,24 @@ def nap(x):
     return x
 
 
+def again(x):
+    from tandem import Permanent, Retry
+
+    if x == "retry":
+        raise Retry("busy", after=5)
+    if x == "soon":
+        raise Retry("busy")
+    raise Permanent("bad")
+
+
+def short(xs):
+    return xs[:-1]
+
+
+def nothing(xs):
+    pass
+
+
 def slow_second(x):
     if x == "slow":
         time.sleep(1)

@@ -85,6 +85,9 @@ class Transcripts(unittest.TestCase):
     def do_release(self, w, end):
         w.release(end)
 
+    def do_halt(self, w, _):
+        w.words[9] = 1
+
     def do_control(self, w, words):
         for word, want in words.items():
             self.assertEqual(w.words[int(word)], want, "word " + word)
