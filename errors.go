@@ -33,6 +33,8 @@ const (
 	KindSink           = "sink"           // the sink could not be written
 	KindSource         = "source"         // the source could not be read
 	KindInvalid        = "invalid"        // wrong usage or flow file
+	KindFailures       = "failures"       // the flow's failure policy stopped the run
+	KindJournal        = "journal"        // the run's journal could not be read or written
 )
 
 // Again is what a handler says of another attempt.

@@ -89,8 +89,10 @@ func Give(v Value) Result { return Result{Outcome: OK, Value: v, Count: 1} }
 // The submitter owns it until Submit accepts it and again from Complete on; in between it is the pool's.
 type Task struct {
 	ID       string        // the item's id: stable, from its source
+	Root     string        // the id of the source's item that it came of; ID unless a step made several items out of one
 	Source   Value         // what the source gave for the item
 	Value    Value         // what the step before gave; the handler's argument
+	Batch    []*Task       // of a step that takes batches: the items in it, and Value is the List of their values; else nil
 	Earlier  []Value       // what earlier steps gave, by index of step, where a later step asks for it; else nil
 	Attempts int           // how often a handler was started on it; counted by the pool
 	Result   Result        // set by the pool before Complete

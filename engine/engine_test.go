@@ -97,7 +97,7 @@ func TestEveryItemEndsOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	check(t, r, sink)
-	if r.Items.OK != 1997 || r.Items.Failed != 1 || r.Items.Crashed != 1 || r.Items.TimedOut != 1 || r.Outcome != "failed" {
+	if r.Items.OK != 1997 || r.Items.Failed != 1 || r.Items.Quarantined != 1 || r.Items.TimedOut != 1 || r.Outcome != "failed" {
 		t.Errorf("%+v", r)
 	}
 	if x := sink.ended["7"]; x == nil || string(x.Result.Value.Data) != "14" {

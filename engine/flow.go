@@ -8,7 +8,8 @@
 //   - Workers are ready before the first item is read: a handler that cannot be loaded costs no item.
 //   - Drain stops the source and lets everything accepted end; canceling the context of Run stops at once. When Run returns, no goroutine
 //     and no process of the run is left.
-//   - Items do not keep their order.
+//   - Items do not keep their order, unless the flow asks for it: then their outcomes wait for those before them.
+//   - A failed attempt is followed by another only as [Retry] says. An item that waits for one keeps its place: a step with 1024 of them takes no more.
 //
 // See [Run] for the whole; [From], [Compute], [Wait] and [Stream.Results] are the typed form for Go programs.
 package engine
@@ -19,6 +20,7 @@ import (
 	"time"
 
 	"tandem"
+	"tandem/internal/limit"
 	"tandem/internal/queue"
 )
 
@@ -28,10 +30,28 @@ type Flow struct {
 	Source tandem.Source
 	Steps  []Step
 	Sink   tandem.Sink // nil means that outcomes are only counted
+
+	Pools    map[string]Limits               // shared by the steps that name them
+	Order    bool                            // outcomes reach the sink in the order of the source
+	Failures Failures                        // when to stop, and where failed items are kept
+	Journal  Journal                         // what has finished; nil means that a run cannot be resumed
+	Sync     bool                            // the sink is on stable storage before the journal says so: also a power cut loses nothing
+	Done     func(root string)               // told when all that came of a source's item has been written; may be nil
+	Redact   func(tandem.Value) tandem.Value // takes secrets out of what is written and shown; may be nil
 }
 
 // Bounds of the queue in front of a step.
 type Bounds = queue.Bounds
+
+// Limits of what may be in flight and how often a task may start.
+type Limits = limit.Config
+
+// Failures is what the run does about items that end badly: failed, timed out, crashed, quarantined.
+type Failures struct {
+	StopAfter int         // stop the run at so many; zero means never
+	StopShare float64     // stop it when more than this share of the items ended badly, 0 to 1, once 100 have ended; zero means never
+	Save      tandem.Sink // gets those items as well; may be nil
+}
 
 // Step is one handler applied to each item, in one mode, with limits.
 type Step struct {
@@ -43,6 +63,31 @@ type Step struct {
 	Concurrency int           // tasks in flight for goroutine and async; zero means 64
 	Timeout     time.Duration // for one attempt; zero means none
 	Queue       Bounds
+	Retry       Retry
+	Batch       Batch
+	Limits      Limits // the step's own; zero means none beyond Concurrency
+	Pool        string // the name of shared limits in Flow.Pools; empty means none
+	Keep        bool   // a later step asks for what this one gives: items carry it in Task.Earlier
+	// When tells which items the step is for; the others pass it by with the value they have. Nil means all.
+	When func(t *tandem.Task) (bool, error)
+}
+
+// Retry says when a failed attempt is followed by another.
+//
+// A task that crashed its worker is tried once more, on a fresh one, and quarantined when it kills that too; Attempts 1 switches this off. A handler
+// that asks for another attempt itself (AgainYes) gets up to Attempts, or 5 unless told otherwise.
+type Retry struct {
+	Attempts int                                          // in all; zero and 1 mean no other
+	Base     time.Duration                                // the first pause is up to this, each further one up to twice as long; zero means 500ms
+	Max      time.Duration                                // and none longer than this; zero means 30s
+	When     func(o tandem.Outcome, e *tandem.Error) bool // which failures; nil means none
+}
+
+// Batch says how many items a handler gets at a time. It gets the List of their values, and the items in Task.Batch; a worker gives one value for each, a handler in
+// goroutines one for each or one for all. A batch that fails is cut in two until the item to blame stands alone.
+type Batch struct {
+	Size  int           // zero means one at a time
+	Every time.Duration // a batch waits no longer than this to be full; zero means one second
 }
 
 // Handler is what a step runs: a [Func] in this process or a [Program] in worker processes.
@@ -55,6 +100,7 @@ type Func struct {
 	Mode  tandem.Mode // what auto means for it; empty means goroutine
 	// Default is the concurrency when the step names none; zero means 64.
 	Default int
+	Auto    bool // unless the step says otherwise the run finds out how many may be in flight
 }
 
 // Program is a handler in worker processes that speak the worker protocol.
@@ -66,6 +112,8 @@ type Program struct {
 	Home    string   // where the worker looks relative names up
 	Output  string   // "json" or "pickle"
 	Kwargs  bool     // Input gives an object of named arguments
+	Batch   bool     // the handler takes lists and gives one value for each element
+	Budget  int      // threads that one worker may compute with; zero leaves the environment alone
 	// Input makes the handler's argument; nil means the value of the step before.
 	Input func(t *tandem.Task) (tandem.Value, error)
 }
@@ -75,7 +123,8 @@ func (Program) handler() {}
 
 // Config of a run.
 type Config struct {
-	Cores int // processors to use; zero means what measure finds
+	Run   string // the run's id, for the environment of workers
+	Cores int    // processors to use; zero means what measure finds
 
 	OnEvent  func(tandem.Event)                                  // may be nil; must not block
 	OnOutput func(step string, worker, stream int, chunk []byte) // what workers print; may be nil; must not block
@@ -92,6 +141,9 @@ func (f Flow) validate() error {
 			return &tandem.Error{Op: "run", On: f.Name, Kind: tandem.KindInvalid, Message: fmt.Sprintf("step %d has no name of its own (%q)", i+1, s.Name)}
 		}
 		seen[s.Name] = true
+		if _, ok := f.Pools[s.Pool]; s.Pool != "" && !ok {
+			return &tandem.Error{Op: "run", On: s.Name, Kind: tandem.KindInvalid, Message: fmt.Sprintf("the flow has no pool %q", s.Pool)}
+		}
 		if s.Handler == nil {
 			return &tandem.Error{Op: "run", On: s.Name, Kind: tandem.KindInvalid, Message: "the step has no handler"}
 		}

@@ -20,7 +20,7 @@ type choice struct {
 }
 
 // choose fills in what the step leaves open. A worker in mode auto may still answer that its handler is async.
-func choose(s Step, cores int) (choice, error) {
+func choose(s Step, l Limits, cores int) (choice, error) {
 	mode := cmp.Or(s.Mode, tandem.Auto)
 	wrong := func(format string, args ...any) error {
 		return &tandem.Error{Op: "run", On: s.Name, Kind: tandem.KindInvalid, Message: fmt.Sprintf(format, args...)}
@@ -34,7 +34,14 @@ func choose(s Step, cores int) (choice, error) {
 		if h.Default > 0 && s.Concurrency == 0 {
 			because = fmt.Sprintf("its commands compute: one per core of %d", cores)
 		}
-		return choice{Mode: tandem.Goroutine, Concurrency: cmp.Or(s.Concurrency, h.Default, 64), Because: because}, nil
+		most := cmp.Or(s.Concurrency, h.Default, 64)
+		switch { // the limits decide; the pool only has to be large enough
+		case l.Auto:
+			most, because = cmp.Or(s.Concurrency, l.Most()), "measured while it runs"
+		case l.Concurrency > 0 && s.Concurrency == 0:
+			most, because = l.Concurrency, "its pool allows it"
+		}
+		return choice{Mode: tandem.Goroutine, Concurrency: most, Because: because}, nil
 	case Program:
 		c := choice{Mode: mode, Workers: s.Workers, Threads: max(s.Threads, 1), Concurrency: cmp.Or(s.Concurrency, 64)}
 		switch mode {

@@ -15,6 +15,7 @@ type Report struct {
 	Error   *ReportError `json:"error,omitempty"`
 	Seconds float64      `json:"seconds"`
 	Items   Items        `json:"items"`
+	Before  *Items       `json:"before,omitempty"` // a resumed run: what had ended in its earlier part
 	Steps   []StepReport `json:"steps"`
 }
 
@@ -55,9 +56,11 @@ type StepReport struct {
 	Because     string      `json:"because"`
 	Attempts    int64       `json:"attempts"`
 	Retries     int64       `json:"retries"`
-	Crashes     int64       `json:"crashes"`      // workers that died or were killed
-	CPU         *float64    `json:"cpu_seconds"`  // of worker processes, start-up included; null where it cannot be told
-	Wait        *float64    `json:"wait_seconds"` // time in handlers without a processor; null where cpu_seconds is
+	Retried     int64       `json:"retried"`         // attempts that failed and were followed by another
+	Crashes     int64       `json:"crashes"`         // workers that died or were killed
+	Limit       *int        `json:"limit,omitempty"` // tasks in flight that the run found right, with concurrency: auto
+	CPU         *float64    `json:"cpu_seconds"`     // of worker processes, start-up included; null where it cannot be told
+	Wait        *float64    `json:"wait_seconds"`    // time in handlers without a processor; null where cpu_seconds is
 	P50         float64     `json:"p50_seconds"`
 	P99         float64     `json:"p99_seconds"`
 }
@@ -80,6 +83,8 @@ type StepProgress struct {
 	Bad       int64
 	Queue     int
 	QueueFull float64 // 0 to 1
+	Waiting   int     // items that wait for another attempt
+	Paused    string  // why nothing is started for now: a breaker is open; empty when it is not
 }
 
 func (e *Engine) items() Items {
@@ -105,9 +110,12 @@ func (e *Engine) Snapshot() Progress {
 	for _, s := range steps {
 		f, st := s.stats.Figures(), s.pool.State()
 		n, bytes := s.in.Len()
+		s.mu.Lock()
+		waiting := len(s.later)
+		s.mu.Unlock()
 		full := max(float64(n)/float64(orDefault(s.def.Queue.Items, 1024)), float64(bytes)/float64(orDefault(s.def.Queue.Bytes, 64<<20)))
 		p.Steps = append(p.Steps, StepProgress{Name: s.def.Name, Because: s.choice.Because, Pool: st, Ended: f.Ended,
-			Bad: f.Ended - f.Outcomes[tandem.OK] - f.Outcomes[tandem.Filtered], Queue: n, QueueFull: min(full, 1)})
+			Bad: f.Ended - f.Outcomes[tandem.OK] - f.Outcomes[tandem.Filtered], Queue: n, QueueFull: min(full, 1), Waiting: waiting, Paused: s.paused()})
 	}
 	return p
 }

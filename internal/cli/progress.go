@@ -15,10 +15,10 @@ import (
 // goroutine, Run's owner, draws; print may be called from anywhere.
 type progress struct {
 	a     *app
-	mode  string // tty, plain, none
+	mode  string // tty, plain, json, none
 	snap  func() engine.Progress
 	mu    sync.Mutex
-	drawn int // lines on the screen now
+	drawn []int // how many characters the lines on the screen have
 	last  engine.Progress
 	lastT time.Time
 	rates map[string]float64
@@ -44,6 +44,8 @@ func (p *progress) start() {
 		return
 	case "plain":
 		every = 5 * time.Second
+	case "json":
+		every = time.Second
 	}
 	p.done.Go(func() {
 		tick := time.NewTicker(every)
@@ -71,17 +73,29 @@ func (p *progress) stop() {
 func (p *progress) print(text string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.mode == "json" {
+		p.record(struct {
+			Note string `json:"note"`
+		}{strings.TrimRight(text, "\n")})
+		return
+	}
 	var b strings.Builder
 	p.erase(&b)
 	b.WriteString(strings.TrimRight(text, "\n") + "\n")
 	_, _ = io.WriteString(p.a.err, b.String())
 }
 
+// erase takes the lines away that are on the screen. A terminal that has become narrower since has broken them into more.
 func (p *progress) erase(w io.Writer) {
-	if p.drawn > 0 {
-		fmt.Fprintf(w, "\x1b[%dA\r\x1b[J", p.drawn)
-		p.drawn = 0
+	if len(p.drawn) == 0 {
+		return
 	}
+	width, rows := max(p.a.width(), 1), 0
+	for _, n := range p.drawn {
+		rows += max(1, (n+width-1)/width)
+	}
+	fmt.Fprintf(w, "\x1b[%dA\r\x1b[J", rows)
+	p.drawn = p.drawn[:0]
 }
 
 func (p *progress) draw() {
@@ -102,6 +116,10 @@ func (p *progress) draw() {
 		}
 		p.last, p.lastT = now, time.Now()
 	}
+	if p.mode == "json" {
+		p.record(p.document(now))
+		return
+	}
 	lines := p.lines(now)
 	var b strings.Builder
 	if p.mode == "plain" {
@@ -110,9 +128,10 @@ func (p *progress) draw() {
 		p.erase(&b)
 		width := p.a.width()
 		for _, l := range lines {
-			b.WriteString(clip(l, width-1) + "\n")
+			l = clip(l, max(width-1, 1))
+			p.drawn = append(p.drawn, visible(l))
+			b.WriteString(l + "\n")
 		}
-		p.drawn = len(lines)
 	}
 	_, _ = io.WriteString(p.a.err, b.String())
 }
@@ -129,6 +148,12 @@ func (p *progress) lines(now engine.Progress) []string {
 		bad := ""
 		if s.Bad > 0 {
 			bad = p.a.red(fmt.Sprintf("  %s failed", count(s.Bad)))
+		}
+		if s.Waiting > 0 {
+			bad += p.a.yellow(fmt.Sprintf("  %s wait for another attempt", count(int64(s.Waiting))))
+		}
+		if s.Paused != "" {
+			bad += p.a.yellow("  paused: " + oneLine(s.Paused, 80))
 		}
 		if plain {
 			lines = append(lines, fmt.Sprintf("%s %s done %s/s %d in flight queue %d%s", s.Name, count(s.Ended), rate(p.rates[s.Name]), s.Pool.Running, s.Queue, bad))
@@ -185,6 +210,22 @@ func rate(r float64) string {
 		return fmt.Sprintf("%.1f", r)
 	}
 	return count(int64(r + 0.5))
+}
+
+// visible is how many characters of a line a terminal shows.
+func visible(s string) (n int) {
+	esc := false
+	for _, r := range s {
+		switch {
+		case r == '\x1b':
+			esc = true
+		case esc:
+			esc = r != 'm'
+		default:
+			n++
+		}
+	}
+	return n
 }
 
 // clip cuts a line to the terminal's width; escape sequences take no room.

@@ -13,15 +13,15 @@ import (
 type Any struct{ root any }
 
 // CompileAny reads the templates in v: nil, bool, number, string, []any, map[string]any. The error is an *Error or wraps one, with the place inside v.
-func CompileAny(v any, opts ...Option) (*Any, error) {
-	root, err := compileAny(v, "", opts)
+func CompileAny(v any, n *Names) (*Any, error) {
+	root, err := compileAny(v, "", n)
 	return &Any{root}, err
 }
 
-func compileAny(v any, at string, opts []Option) (any, error) {
+func compileAny(v any, at string, n *Names) (any, error) {
 	switch v := v.(type) {
 	case string:
-		t, err := Compile(v, opts...)
+		t, err := Compile(v, n)
 		if err != nil && at != "" {
 			err = fmt.Errorf("%s: %w", at, err)
 		}
@@ -30,7 +30,7 @@ func compileAny(v any, at string, opts []Option) (any, error) {
 		list := make([]any, len(v))
 		for i := range v {
 			var err error
-			if list[i], err = compileAny(v[i], at+"["+strconv.Itoa(i)+"]", opts); err != nil {
+			if list[i], err = compileAny(v[i], at+"["+strconv.Itoa(i)+"]", n); err != nil {
 				return nil, err
 			}
 		}
@@ -39,13 +39,31 @@ func compileAny(v any, at string, opts []Option) (any, error) {
 		m := make(map[string]any, len(v))
 		for _, k := range slices.Sorted(maps.Keys(v)) {
 			var err error
-			if m[k], err = compileAny(v[k], at+"."+k, opts); err != nil {
+			if m[k], err = compileAny(v[k], at+"."+k, n); err != nil {
 				return nil, err
 			}
 		}
 		return m, nil
 	}
 	return v, nil
+}
+
+// Templates calls f for each template inside.
+func (a *Any) Templates(f func(*Template)) { each(a.root, f) }
+
+func each(v any, f func(*Template)) {
+	switch v := v.(type) {
+	case *Template:
+		f(v)
+	case []any:
+		for _, x := range v {
+			each(x, f)
+		}
+	case map[string]any:
+		for _, x := range v {
+			each(x, f)
+		}
+	}
 }
 
 // Value evaluates to one JSON value. Bytes must be UTF-8: they become text.

@@ -2,6 +2,8 @@ package expr
 
 import (
 	"errors"
+	"fmt"
+	"os"
 	"strings"
 	"testing"
 
@@ -42,7 +44,7 @@ func TestTemplates(t *testing.T) {
 		{"${{ prev == nil }}", tandem.Value{}, jsonValue("true")},
 		{"${{ len(prev) }}", tandem.TextValue("four"), jsonValue("4")},
 	} {
-		tpl, err := Compile(c.src, WithEnv(map[string]string{"HOME": "/home/me"}))
+		tpl, err := Compile(c.src, &Names{Facts: &Facts{Env: map[string]string{"HOME": "/home/me"}}})
 		if err != nil {
 			t.Errorf("%s: %v", c.src, err)
 			continue
@@ -55,7 +57,7 @@ func TestTemplates(t *testing.T) {
 }
 
 func TestBigNumbersStayExact(t *testing.T) {
-	tpl, err := Compile("${{ prev.n }}")
+	tpl, err := Compile("${{ prev.n }}", &Names{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,10 +68,11 @@ func TestBigNumbersStayExact(t *testing.T) {
 
 func TestMistakesAreFoundAtOnce(t *testing.T) {
 	for src, want := range map[string]string{
-		"${{ itm }}": "unknown name itm", "${{ item.pth }}": "has no field pth", "${{ steps.a }}": "not available", "${{ secrets.X }}": "not available",
-		"${{ }}": "is empty", "${{ prev": "has no `}}`", "${{ prev + }}": "unexpected",
+		"${{ itm }}": "unknown name itm", "${{ item.pth }}": "has no field pth", "${{ steps.a }}": "no such step", "${{ params.m }}": "no such parameter", "${{ items }}": "batch only",
+		"${{ steps }}${{ steps[item.id] }}": "known before the run",
+		"${{ }}":                            "is empty", "${{ prev": "has no `}}`", "${{ prev + }}": "unexpected",
 	} {
-		_, err := Compile("lead " + src)
+		_, err := Compile("lead "+src, &Names{Facts: &Facts{Params: map[string]any{"n": 3}}, Steps: []string{"parse"}})
 		e, ok := errors.AsType[*Error](err)
 		if !ok || !strings.Contains(e.Message, want) || e.Hint == "" && want != "" || e.Offset < 5 || e.Offset > len("lead "+src) {
 			t.Errorf("%s: %#v, want %q inside the string", src, err, want)
@@ -78,7 +81,7 @@ func TestMistakesAreFoundAtOnce(t *testing.T) {
 }
 
 func TestWhatFailsAtRunTimeNamesTheExpression(t *testing.T) {
-	tpl, err := Compile("${{ prev.a.b }}")
+	tpl, err := Compile("${{ prev.a.b }}", &Names{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +94,7 @@ func TestWhatFailsAtRunTimeNamesTheExpression(t *testing.T) {
 }
 
 func TestAny(t *testing.T) {
-	a, err := CompileAny(map[string]any{"path": "${{ item.path }}", "n": int64(3), "list": []any{"${{ prev }}", true, nil}})
+	a, err := CompileAny(map[string]any{"path": "${{ item.path }}", "n": int64(3), "list": []any{"${{ prev }}", true, nil}}, &Names{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,8 +102,110 @@ func TestAny(t *testing.T) {
 	if want := `{"list":[{"x":1},true,null],"n":3,"path":"/data/photos/a b.jpg"}`; err != nil || string(got.Data) != want {
 		t.Errorf("got %s, %v; want %s", got.Data, err, want)
 	}
-	if _, err := CompileAny(map[string]any{"a": []any{"${{ no }}"}}); err == nil || !strings.Contains(err.Error(), ".a[0]") {
+	if _, err := CompileAny(map[string]any{"a": []any{"${{ no }}"}}, &Names{}); err == nil || !strings.Contains(err.Error(), ".a[0]") {
 		t.Errorf("got %v, want the place", err)
+	}
+}
+
+func TestEverythingThatCanBeNamed(t *testing.T) {
+	n := &Names{Facts: &Facts{Params: map[string]any{"width": int64(512)}, Secrets: map[string]string{"TOKEN": "s3cret"}, Flow: "photos", Run: "r1", Tmp: t.TempDir()}, Steps: []string{"parse", "skip-empty"}}
+	x := task(tandem.TextValue("now"))
+	x.Root, x.Earlier = x.ID, []tandem.Value{jsonValue(`{"text":"hello"}`)}
+	for src, want := range map[string]string{
+		"${{ params.width / 2 }}": "256", "Bearer ${{ secrets.TOKEN }}": "Bearer s3cret", "${{ run.flow }}-${{ run.id }}": "photos-r1",
+		"${{ steps.parse.text }}": "hello", `${{ steps["parse"].text }}`: "hello", "${{ steps.parse }}": `{"text":"hello"}`,
+		`${{ steps["skip-empty"] == nil }}`: "true", "${{ len(item.key) }}": "32",
+	} {
+		tpl, err := Compile(src, n)
+		if err != nil {
+			t.Errorf("%s: %v", src, err)
+			continue
+		}
+		if got, err := tpl.Text(x); err != nil || got != want {
+			t.Errorf("%s: got %q, %v; want %q", src, got, err, want)
+		}
+	}
+	tpl, err := Compile("${{ tmp.file('.jpg') }}", n)
+	if err != nil || !tpl.Tmp() {
+		t.Fatalf("%v", err)
+	}
+	path, err := tpl.Text(x)
+	again, _ := tpl.Text(x)
+	if err != nil || path != again || !strings.HasPrefix(path, n.Tmp) || !strings.HasSuffix(path, "/file.jpg") {
+		t.Errorf("%q, %q, %v: want one path below %s", path, again, err, n.Tmp)
+	}
+	other := *x
+	other.ID += "/2"
+	if p2, _ := tpl.Text(&other); p2 == path || !strings.HasPrefix(p2, path[:len(path)-len("file.jpg")]) {
+		t.Errorf("%q beside %q: want a directory of its own below that of its root", p2, path)
+	}
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Error(err)
+	}
+	if err := n.RemoveTmp(x.Root); err != nil {
+		t.Error(err)
+	}
+	if left, _ := os.ReadDir(n.Tmp); len(left) != 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+func TestBatch(t *testing.T) {
+	a, b := task(tandem.TextValue("x")), task(tandem.TextValue("y"))
+	b.ID = "second"
+	g := &tandem.Task{Value: tandem.ListOf([]tandem.Value{a.Value, b.Value, jsonValue("[3]")}), Batch: []*tandem.Task{a, b}}
+	for src, want := range map[string]string{"${{ prev }}": `["x","y",[3]]`, "${{ len(prev) }}": "3", `${{ map(items, .id) }}`: `["photos/a b.jpg","second"]`} {
+		tpl, err := Compile(src, &Names{Batch: true})
+		if err != nil {
+			t.Fatalf("%s: %v", src, err)
+		}
+		if got, err := tpl.Value(g); err != nil || string(got.Data) != want || got.Kind != tandem.JSON {
+			t.Errorf("%s: got %s %s, %v; want %s", src, got.Kind, got.Data, err, want)
+		}
+	}
+	if _, err := Compile("${{ item.id }}", &Names{Batch: true}); err == nil || !strings.Contains(err.Error(), "no single") {
+		t.Errorf("item in a batch: %v", err)
+	}
+}
+
+func TestFixedTemplatesKnowNoItem(t *testing.T) {
+	n := &Names{Fixed: true, Facts: &Facts{Params: map[string]any{"dir": "in"}}}
+	for _, src := range []string{"${{ item.id }}", "${{ prev }}", "${{ tmp.file('x') }}"} {
+		if _, err := Compile(src, n); err == nil || !strings.Contains(err.Error(), "not there yet") {
+			t.Errorf("%s: %v", src, err)
+		}
+	}
+	tpl, err := Compile("${{ params.dir }}/**/*.pdf", n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := tpl.Text(nil); got != "in/**/*.pdf" || err != nil {
+		t.Errorf("%q, %v", got, err)
+	}
+}
+
+func TestBoolWantsTrueOrFalse(t *testing.T) {
+	for src, want := range map[string]string{"${{ len(prev) > 2 }}": "true", "${{ prev == 'x' }}": "false", "${{ len(prev) }}": "want true or false"} {
+		tpl, err := Compile(src, &Names{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		yes, err := tpl.Bool(task(tandem.TextValue("four")))
+		if got := fmt.Sprint(yes); err == nil && got != want || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, %v; want %s", src, yes, err, want)
+		}
+	}
+}
+
+func TestShellValuesAreWords(t *testing.T) {
+	script, params, err := CompileShell("cat ${{ item.path }} | # it's ${{ item.id }}\n tr 'a' \"b\" > ${{ item.stem }}.txt", &Names{})
+	if want := "cat \"${1}\" | # it's \"${2}\"\n tr 'a' \"b\" > \"${3}\".txt"; err != nil || script != want || len(params) != 3 {
+		t.Errorf("got %s, %d, %v", script, len(params), err)
+	}
+	for _, src := range []string{`echo "${{ prev }}"`, `echo 'x ${{ prev }}'`, `echo "a\"${{ prev }}"`} {
+		if _, _, err := CompileShell(src, &Names{}); err == nil || !strings.Contains(err.Error(), "quotes") {
+			t.Errorf("%s: %v", src, err)
+		}
 	}
 }
 
@@ -109,7 +214,7 @@ func FuzzTemplate(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, src string) {
-		tpl, err := Compile(src)
+		tpl, err := Compile(src, &Names{Steps: []string{"a"}})
 		if err != nil {
 			if e, ok := errors.AsType[*Error](err); !ok || e.Offset < 0 || e.Offset > len(src)+1 {
 				t.Fatalf("%q: %#v", src, err)

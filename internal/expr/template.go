@@ -3,23 +3,17 @@ package expr
 import (
 	"errors"
 	"fmt"
-	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/expr-lang/expr"
+	"github.com/expr-lang/expr/ast"
 	"github.com/expr-lang/expr/file"
+	"github.com/expr-lang/expr/parser"
 	"github.com/expr-lang/expr/vm"
 
 	"tandem"
 )
-
-// Option of Compile.
-type Option func(*options)
-
-type options struct{ env map[string]string }
-
-// WithEnv gives templates the environment as env.NAME.
-func WithEnv(env map[string]string) Option { return func(o *options) { o.env = env } }
 
 // Error is a template that cannot be compiled. Offset is where in the string, in bytes.
 type Error struct {
@@ -33,7 +27,7 @@ func (e *Error) Error() string { return e.Message }
 // Template is a compiled string.
 type Template struct {
 	parts []part
-	env   map[string]string
+	n     *Names
 }
 
 // part is literal text or an expression.
@@ -41,37 +35,16 @@ type part struct {
 	text   string
 	source string
 	prog   *vm.Program
-	name   string // "prev" or "item" when that is the whole expression
+	uses   *uses
+	name   string // "prev", "item" or "steps" when that is the whole expression
 }
-
-// item is what an expression sees of the item.
-type item struct {
-	ID    string `expr:"id"`
-	Value any    `expr:"value"`
-	Path  string `expr:"path"`
-	Name  string `expr:"name"`
-	Stem  string `expr:"stem"`
-	Ext   string `expr:"ext"`
-	Dir   string `expr:"dir"`
-}
-
-// scope is what an expression sees.
-type scope struct {
-	Item item              `expr:"item"`
-	Prev any               `expr:"prev"`
-	Env  map[string]string `expr:"env"`
-}
-
-// later are names of the flow language that this version does not have.
-var later = []string{"steps", "params", "secrets", "run", "tmp"}
 
 // Compile reads a template. The error is an *Error.
-func Compile(src string, opts ...Option) (*Template, error) {
-	var o options
-	for _, f := range opts {
-		f(&o)
+func Compile(src string, n *Names) (*Template, error) {
+	if n.Facts == nil {
+		n.Facts = &Facts{}
 	}
-	t := &Template{env: o.env}
+	t := &Template{n: n}
 	var text strings.Builder
 	for at := 0; at < len(src); {
 		i := strings.Index(src[at:], "${{")
@@ -90,7 +63,7 @@ func Compile(src string, opts ...Option) (*Template, error) {
 		if err != nil {
 			return nil, err
 		}
-		p, err := compilePart(src[open+3:end], open+3)
+		p, err := compilePart(src[open+3:end], open+3, n)
 		if err != nil {
 			return nil, err
 		}
@@ -130,43 +103,103 @@ func closing(src string, from int) (int, error) {
 	return 0, &Error{Offset: from - 3, Message: "`${{` has no `}}`", Hint: "write $${{ for the signs themselves"}
 }
 
-func compilePart(code string, offset int) (part, error) {
+func compilePart(code string, offset int, n *Names) (part, error) {
 	source := strings.TrimSpace(code)
 	lead := strings.Index(code, source)
 	if source == "" {
 		return part{}, &Error{Offset: offset - 3, Message: "`${{ }}` is empty", Hint: "for example ${{ item.path }} or ${{ prev }}"}
 	}
+	return compile(source, offset+lead, n)
+}
+
+// CompileExpression reads an expression that stands without ${{ }}.
+func CompileExpression(source string, n *Names) (*Template, error) {
+	p, err := compile(source, 0, n)
+	return &Template{n: n, parts: []part{p}}, err
+}
+
+func compile(source string, offset int, n *Names) (part, error) {
+	p := part{source: source, uses: &uses{n: n}}
 	prog, err := expr.Compile(source, expr.Env(scope{}), expr.MaxNodes(2000))
 	if err != nil {
-		e := &Error{Offset: offset + lead, Message: "`" + source + "`: " + strings.SplitN(err.Error(), "\n", 2)[0], Hint: "names here: item (id, value, path, name, stem, ext, dir), prev, env.NAME"}
+		e := &Error{Offset: offset, Message: "`" + source + "`: " + strings.SplitN(err.Error(), "\n", 2)[0],
+			Hint: "names here: item (id, key, value, path, name, stem, ext, dir), prev, steps.NAME, params.NAME, env.NAME, secrets.NAME, run (id, flow), tmp.file(NAME)"}
 		if fe, ok := errors.AsType[*file.Error](err); ok {
-			e.Message = "`" + source + "`: " + strings.ReplaceAll(strings.ReplaceAll(fe.Message, "type expr.item", "item"), "type expr.scope", "this")
-			e.Offset = offset + lead + fe.Column
-			for _, n := range later {
-				if strings.Contains(fe.Message, "unknown name "+n) {
-					e.Message = "`" + n + "` is not available in this version"
-					e.Hint = "use prev, the value of the step before, or item"
-				}
-			}
+			e.Message = "`" + source + "`: " + strings.ReplaceAll(strings.ReplaceAll(strings.ReplaceAll(fe.Message, "type expr.item", "item"), "type expr.scope", "this"), "type expr.", "")
+			e.Offset = offset + fe.Column
 		}
 		return part{}, e
 	}
-	p := part{source: source, prog: prog}
-	if source == "prev" || source == "item" || source == "item.value" {
+	p.prog = prog
+	if tree, err := parser.Parse(source); err == nil { // what was compiled has been rewritten; names are looked for in what was written
+		ast.Walk(&tree.Node, p.uses)
+	}
+	if f := p.uses.fault; f != nil {
+		f.Offset += offset
+		return part{}, f
+	}
+	switch {
+	case source == "prev" || source == "item" || source == "item.value":
 		p.name = strings.TrimSuffix(source, ".value")
+	case len(p.uses.steps) == 1 && strings.TrimPrefix(source, "steps.") == n.Steps[p.uses.steps[0]]:
+		p.name = "steps"
 	}
 	return p, nil
 }
 
-// raw is a part that is the whole value of the item or of the step before.
+// wrong notes the first thing that is wrong with an expression.
+func (u *uses) wrong(x ast.Node, hint, format string, args ...any) {
+	if u.fault == nil {
+		u.fault = &Error{Offset: x.Location().From, Message: fmt.Sprintf(format, args...), Hint: hint}
+	}
+}
+
+// raw is a part that is the whole value of the item or of a step before.
 func (p part) raw(t *tandem.Task) (tandem.Value, bool) {
 	switch p.name {
 	case "prev":
+		if t.Value.Kind == tandem.List {
+			return tandem.Value{}, false
+		}
 		return t.Value, true
 	case "item":
 		return t.Source, true
+	case "steps":
+		return earlier(t, p.uses.steps[0]), true
 	}
 	return tandem.Value{}, false
+}
+
+func earlier(t *tandem.Task, step int) tandem.Value {
+	if step < len(t.Earlier) {
+		return t.Earlier[step]
+	}
+	return tandem.Value{} // the step was not for this item
+}
+
+// Steps are the indexes of the steps whose values the template asks for.
+func (t *Template) Steps() (steps []int) {
+	for _, p := range t.parts {
+		if p.uses != nil {
+			steps = append(steps, p.uses.steps...)
+		}
+	}
+	return steps
+}
+
+// Secrets are the names of the secrets that the template asks for.
+func (t *Template) Secrets() (names []string) {
+	for _, p := range t.parts {
+		if p.uses != nil {
+			names = append(names, p.uses.secrets...)
+		}
+	}
+	return names
+}
+
+// Tmp tells whether the template makes temporary files.
+func (t *Template) Tmp() bool {
+	return slices.ContainsFunc(t.parts, func(p part) bool { return p.uses != nil && p.uses.tmp })
 }
 
 // Constant is the text of a template without expressions.
@@ -242,21 +275,37 @@ func (t *Template) eval(p part, task *tandem.Task) (x any, err error) {
 	if v, ok := p.raw(task); ok {
 		return FromValue(v)
 	}
-	s := scope{Env: t.env}
-	s.Item.ID = task.ID
-	if strings.Contains(p.source, "item") {
-		if s.Item.Value, err = FromValue(task.Source); err != nil {
+	n := t.n
+	s := scope{Env: n.Env, Params: n.Params, Secrets: n.Secrets, Run: run{n.Run, n.Flow}}
+	if p.uses.item {
+		if s.Item, err = n.itemOf(task, p.uses.key); err != nil {
 			return nil, err
 		}
-		if path, ok := s.Item.Value.(string); ok {
-			s.Item.Path, s.Item.Name, s.Item.Dir, s.Item.Ext = path, filepath.Base(path), filepath.Dir(path), filepath.Ext(path)
-			s.Item.Stem = strings.TrimSuffix(s.Item.Name, s.Item.Ext)
+	}
+	if p.uses.items {
+		for _, one := range task.Batch {
+			it, err := n.itemOf(one, true)
+			if err != nil {
+				return nil, err
+			}
+			s.Items = append(s.Items, it)
 		}
 	}
-	if strings.Contains(p.source, "prev") {
+	if p.uses.prev {
 		if s.Prev, err = FromValue(task.Value); err != nil {
 			return nil, err
 		}
+	}
+	if len(p.uses.steps) > 0 {
+		s.Steps = map[string]any{}
+		for _, i := range p.uses.steps {
+			if s.Steps[n.Steps[i]], err = FromValue(earlier(task, i)); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if p.uses.tmp {
+		s.Tmp = n.tmpOf(task)
 	}
 	x, err = expr.Run(p.prog, s)
 	if err != nil {
@@ -266,4 +315,17 @@ func (t *Template) eval(p part, task *tandem.Task) (x any, err error) {
 		x = it.Value
 	}
 	return x, nil
+}
+
+// Bool evaluates to true or false.
+func (t *Template) Bool(task *tandem.Task) (bool, error) {
+	x, err := t.Eval(task)
+	if err != nil {
+		return false, err
+	}
+	yes, ok := x.(bool)
+	if !ok {
+		return false, fmt.Errorf("${{ %s }} gave a value of type %T, want true or false", t.parts[0].source, x)
+	}
+	return yes, nil
 }

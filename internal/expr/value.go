@@ -31,6 +31,21 @@ func FromValue(v tandem.Value) (any, error) {
 			return nil, fmt.Errorf("the value is not JSON: %w", err)
 		}
 		return numbers(x), nil
+	case tandem.List:
+		values, err := v.Values()
+		if err != nil {
+			return nil, err
+		}
+		list := make([]any, len(values))
+		for i, v := range values {
+			if list[i], err = FromValue(v); err != nil {
+				return nil, err
+			}
+			if b, ok := list[i].([]byte); ok {
+				list[i] = string(b)
+			}
+		}
+		return list, nil
 	}
 	return nil, fmt.Errorf("a Python object can only go to the next Python step: return bytes, text or JSON to use it here")
 }

@@ -5,29 +5,49 @@ import (
 	"io"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 
 	"tandem"
 	"tandem/engine"
 	"tandem/internal/expr"
 	"tandem/internal/handler"
-	"tandem/internal/sink"
 	"tandem/internal/source"
 )
 
-// Surroundings is what a flow needs from the machine it runs on.
+// Surroundings is what a flow needs from the machine and the run it is part of.
 type Surroundings struct {
 	Cache  string   // directory for built workers
 	Python string   // interpreter for steps without a venv; empty means python3
 	Env    []string // environment of workers and commands
-	Cores  int      // for commands; zero means all
+	Cores  int      // zero means all
 	Stdin  io.Reader
 	Stdout io.Writer
+
+	Run      string               // the run's id
+	Tmp      string               // its directory for temporary files
+	Resume   bool                 // the sink goes on behind Position instead of starting afresh
+	Position int64                // what an earlier part of the run knows to be in the sink
+	Ended    func(id string) bool // with Resume: whether an item had ended in the earlier part
+	Again    *Again               // run only the items of the failures' file; nil means the source
 }
 
 // Build turns a file into a flow that can run: it finds interpreters, builds Go workers and opens the sink.
 func Build(ctx context.Context, f *File, s Surroundings) (engine.Flow, error) {
-	flow := engine.Flow{Name: f.Name}
+	flow := engine.Flow{Name: f.Name, Order: f.Order == "keep", Sync: f.Resume.Sync == "always", Pools: map[string]engine.Limits{}}
+	if err := f.complete(s); err != nil {
+		return flow, err
+	}
+	s.Env = slices.DeleteFunc(slices.Clone(s.Env), func(kv string) bool { return strings.HasPrefix(kv, secretPrefix) }) // handlers get what args give them
+	if len(f.names.Secrets) > 0 {
+		flow.Redact = redactor(f.names.Secrets)
+	}
+	for name, p := range f.Pools {
+		if p.Concurrency == 0 {
+			p.Concurrency = auto
+		}
+		flow.Pools[name] = limits(p.Concurrency, p.Max, p.Rate, p.Breaker)
+	}
 	var err error
 	if flow.Source, err = f.source(s); err != nil {
 		return flow, err
@@ -38,18 +58,51 @@ func Build(ctx context.Context, f *File, s Surroundings) (engine.Flow, error) {
 			return flow, err
 		}
 		flow.Steps = append(flow.Steps, step)
-	}
-	if f.Into != nil {
-		// Last: a flow that cannot start must not empty the file of the run before.
-		path := f.Into.JSONL
-		if path != "-" {
-			path = f.resolve(path)
-		}
-		if flow.Sink, err = sink.Open(path, s.Stdout); err != nil {
-			return flow, err
+		if f.Steps[i].t.tmp {
+			flow.Done = func(root string) { _ = f.names.RemoveTmp(root) } // what is left goes with the run's directory
 		}
 	}
-	return flow, nil
+	flow.Failures.StopAfter, flow.Failures.StopShare = f.Failures.StopAfter.Items, f.Failures.StopAfter.Share
+	// Last: a flow that cannot start must not empty the file of the run before.
+	return flow, f.sinks(&flow, s)
+}
+
+// complete gives the templates their facts.
+func (f *File) complete(s Surroundings) error {
+	facts := f.names.Facts
+	facts.Env, facts.Flow, facts.Run, facts.Tmp = environment(s.Env), f.Name, s.Run, s.Tmp
+	var err error
+	if facts.Secrets, err = f.readSecrets(s.Env); err != nil {
+		return err
+	}
+	for _, name := range f.secrets {
+		if _, ok := facts.Secrets[name]; !ok {
+			return &tandem.Error{Op: "run", On: f.Path, Kind: tandem.KindInvalid, Message: "the secret `" + name + "` is not set",
+				Hint: "set TANDEM_SECRET_" + name + ", or write " + name + "=… into a file that only you may read (chmod 600) and name it with secrets: FILE"}
+		}
+	}
+	return nil
+}
+
+// fixed is a text that is read once, before the first item.
+func (f *File) fixed(src string, path ...any) (string, error) {
+	t, err := expr.Compile(src, f.fixedNames())
+	if err == nil {
+		var text string
+		if text, err = t.Text(nil); err == nil {
+			return text, nil
+		}
+	}
+	return "", f.Errorf("", path, "%v", err)
+}
+
+// fixedPath is fixed as a path, relative to the flow file; "-" stays.
+func (f *File) fixedPath(src string, path ...any) (string, error) {
+	text, err := f.fixed(src, path...)
+	if err != nil || text == "-" {
+		return text, err
+	}
+	return f.resolve(text), nil
 }
 
 // resolve makes a path of the flow file absolute; it is relative to the file.
@@ -61,34 +114,80 @@ func (f *File) resolve(path string) string {
 }
 
 func (f *File) source(s Surroundings) (tandem.Source, error) {
-	text := func(path string) source.Opener {
-		if path != "-" {
-			path = f.resolve(path)
+	from := f.From
+	if s.Again != nil {
+		return s.Again.source()
+	}
+	text := func(src, key string, make func(name string, open source.Opener) tandem.Source) (tandem.Source, error) {
+		path, err := f.fixedPath(src, "from", key)
+		if err != nil {
+			return nil, err
 		}
-		return source.File(path, s.Stdin)
+		name, err := f.fixed(src, "from", key)
+		if name == "-" {
+			name = "stdin"
+		}
+		return make(name, source.File(path, s.Stdin)), err
 	}
-	switch from := f.From; {
-	case len(from.Files) > 0:
-		return source.Files(f.Dir, from.Files)
-	case from.Lines != "":
-		return source.Lines(from.Lines, text(from.Lines)), nil
-	case from.JSONL != "":
-		return source.JSONL(from.JSONL, text(from.JSONL)), nil
-	default:
-		return source.Range(from.First, from.Last), nil
+	csv := func(name string, open source.Opener) tandem.Source { return source.CSV(name, open, source.CSVConfig{}) }
+	switch from.verb() {
+	case "files":
+		var patterns []string
+		for _, p := range from.Files {
+			p, err := f.fixed(p, "from", "files")
+			if err != nil {
+				return nil, err
+			}
+			patterns = append(patterns, p)
+		}
+		return source.Files(f.Dir, patterns)
+	case "lines":
+		return text(from.Lines, "lines", source.Lines)
+	case "jsonl":
+		return text(from.JSONL, "jsonl", source.JSONL)
+	case "csv":
+		return text(from.CSV, "csv", csv)
+	case "stdin":
+		return text("-", "stdin", map[string]func(string, source.Opener) tandem.Source{"lines": source.Lines, "jsonl": source.JSONL, "csv": csv}[from.Stdin])
 	}
+	return source.Range(from.First, from.Last), nil
 }
 
 func (f *File) step(ctx context.Context, i int, s Surroundings) (engine.Step, error) {
 	d := &f.Steps[i]
-	step := engine.Step{Name: d.Name, Mode: d.Mode, Workers: d.Workers, Threads: d.Threads, Concurrency: d.Concurrency, Timeout: d.Timeout,
-		Queue: engine.Bounds{Items: d.Queue.Items, Bytes: d.Queue.Bytes}}
+	cores := s.Cores
+	if cores == 0 {
+		cores = runtime.NumCPU()
+	}
+	step := engine.Step{Name: d.Name, Mode: d.Mode, Workers: d.Workers.count(cores), Threads: d.Threads, Timeout: d.Timeout,
+		Queue: engine.Bounds{Items: d.Queue.Items, Bytes: d.Queue.Bytes}, Pool: d.Pool, Keep: d.t.kept}
+	if d.Concurrency > 0 {
+		step.Concurrency = int(d.Concurrency)
+	}
+	if d.Concurrency == auto || d.Rate > 0 || d.Breaker.Failures > 0 {
+		step.Limits = limits(min(d.Concurrency, 0), d.Max, d.Rate, d.Breaker)
+	}
+	if d.Batch != nil {
+		step.Batch = engine.Batch{Size: d.Batch.Size, Every: d.Batch.Every}
+	}
+	if r := d.Retry; r != nil {
+		step.Retry = engine.Retry{Attempts: r.Attempts, Base: r.Backoff.First, Max: r.Backoff.Longest, When: r.matches}
+	}
+	if d.t.when != nil {
+		step.When = d.t.when.Bool
+	}
 	var err error
-	switch {
-	case d.HTTP != nil:
-		step.Handler, err = f.http(d, s)
-	case len(d.Run) > 0:
-		step.Handler, err = f.command(d, s)
+	switch d.Verb() {
+	case "http":
+		step.Handler, err = f.http(d)
+	case "run", "shell":
+		step.Handler, err = f.command(d, s, cores)
+	case "sql":
+		step.Handler, err = f.sql(i)
+	case "write":
+		step.Handler = f.write(d)
+	case "keep":
+		step.Handler = engine.Func{Do: keep(d.t.keep), Default: 1}
 	default:
 		step.Handler, err = f.program(ctx, i, s)
 	}
@@ -128,14 +227,22 @@ func (f *File) program(ctx context.Context, i int, s Surroundings) (engine.Handl
 	if err != nil {
 		return nil, err
 	}
-	if len(d.Args) > 0 {
-		args, err := expr.CompileAny(d.Args, withEnv(s))
-		if err != nil {
-			return nil, f.Errorf("", []any{"steps", i, "args"}, "%v", err)
-		}
-		p.Input, p.Kwargs = args.Value, true
+	if d.t.args != nil {
+		p.Input, p.Kwargs = d.t.args.Value, true
 	}
+	p.Batch, p.Budget = d.Batch != nil, d.budget()
 	return p, nil
+}
+
+// budget is how many threads one worker or command may compute with; zero leaves the environment alone.
+func (s *Step) budget() int {
+	switch {
+	case s.Budget < 0:
+		return 0
+	case s.Budget == 0:
+		return 1
+	}
+	return int(s.Budget)
 }
 
 // cutLast cuts at the last colon: a package path may hold none, a handler's name neither, but a Windows-like path would.
@@ -145,87 +252,4 @@ func cutLast(s string) (before, after string, ok bool) {
 		return s, "", false
 	}
 	return s[:i], s[i+1:], true
-}
-
-func (f *File) command(d *Step, s Surroundings) (engine.Handler, error) {
-	c := handler.CommandConfig{Step: d.Name, Dir: f.Dir, Env: s.Env}
-	for _, arg := range d.Run {
-		t, err := expr.Compile(arg, withEnv(s))
-		if err != nil {
-			return nil, err
-		}
-		c.Argv = append(c.Argv, t.Text)
-	}
-	if d.Stdin != "" {
-		t, err := expr.Compile(d.Stdin, withEnv(s))
-		if err != nil {
-			return nil, err
-		}
-		c.Stdin = t.Value
-	}
-	cores := s.Cores
-	if cores == 0 {
-		cores = runtime.NumCPU()
-	}
-	return engine.Func{Do: handler.Command(c), Default: cores}, nil
-}
-
-func (f *File) http(d *Step, s Surroundings) (engine.Handler, error) {
-	h := d.HTTP
-	c := handler.HTTPConfig{Step: d.Name, Method: strings.ToUpper(h.Method), Concurrency: d.Concurrency}
-	if c.Concurrency == 0 {
-		c.Concurrency = 64
-	}
-	for _, r := range h.Expect {
-		c.Expect = append(c.Expect, handler.StatusRange{From: r.From, To: r.To})
-	}
-	url, err := expr.Compile(h.URL, withEnv(s))
-	if err != nil {
-		return nil, err
-	}
-	c.URL = url.Text
-	c.Headers = map[string]func(*tandem.Task) (string, error){}
-	for name, value := range h.Headers {
-		t, err := expr.Compile(value, withEnv(s))
-		if err != nil {
-			return nil, err
-		}
-		c.Headers[name] = t.Text
-	}
-	switch {
-	case h.HasBody:
-		t, err := expr.Compile(h.Body, withEnv(s))
-		if err != nil {
-			return nil, err
-		}
-		c.Body = t.Value
-	case h.HasJSON:
-		a, err := expr.CompileAny(h.JSON, withEnv(s))
-		if err != nil {
-			return nil, err
-		}
-		c.Body = a.Value
-	case h.File != "":
-		t, err := expr.Compile(h.File, withEnv(s))
-		if err != nil {
-			return nil, err
-		}
-		c.File = func(task *tandem.Task) (string, error) {
-			path, err := t.Text(task)
-			return f.resolve(path), err
-		}
-	}
-	do, closer := handler.HTTP(c)
-	return engine.Func{Do: do, Close: closer}, nil
-}
-
-// withEnv gives templates the environment as env.NAME.
-func withEnv(s Surroundings) expr.Option {
-	env := map[string]string{}
-	for _, kv := range s.Env {
-		if name, value, ok := strings.Cut(kv, "="); ok {
-			env[name] = value
-		}
-	}
-	return expr.WithEnv(env)
 }

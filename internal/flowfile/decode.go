@@ -6,17 +6,20 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"tandem/internal/expr"
 )
 
 // decoder reads nodes into a File and gathers faults.
 type decoder struct {
 	reader
-	names map[int]string // of steps, for messages
+	names  map[int]string // of steps, for messages
+	pooled []pooled
 }
 
 // Parse reads a flow file from src; name is for messages. The error is a [Faults].
 func Parse(name string, src []byte) (*File, error) {
-	f := &File{Path: name, Dir: ".", src: src, nodes: map[string]place{}}
+	f := &File{Path: name, Dir: ".", src: src, nodes: map[string]place{}, names: &expr.Names{Facts: &expr.Facts{}}}
 	d := &decoder{reader: reader{f: f}, names: map[int]string{}}
 	if root := d.read(); root != nil {
 		d.file(root)
@@ -69,7 +72,7 @@ func (d *decoder) fields(n *node, path []any, keys map[string]func(*node, []any)
 		read := keys[k]
 		if read == nil {
 			why := suggest(k, known)
-			if slices.Contains([]string{"params", "pools", "failures", "resume", "retry", "rate", "keep", "batch", "shell", "write", "sql", "when", "order", "memory", "recycle", "pool"}, k) {
+			if slices.Contains([]string{"memory", "recycle", "cpu_time", "hang", "isolation", "java", "node", "image"}, k) {
 				why = ": not in this version"
 			}
 			d.fault(m.places[i], pathText(path, d.names), "keys here: "+list(known), "unknown key `%s`%s", short(k), why)

@@ -6,6 +6,7 @@
 package flowfile
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"tandem"
+	"tandem/internal/expr"
 )
 
 // Version is the value of the key `tandem`.
@@ -25,15 +27,47 @@ type File struct {
 	Path string `json:"-"` // as the user named it
 	Dir  string `json:"-"` // its directory: relative paths start here
 
-	Tandem string `json:"tandem" jsonschema:"enum=v1,description=Version of the flow language."`
-	Name   string `json:"name" jsonschema:"description=Name of the flow in output and reports."`
-	About  string `json:"about,omitempty" jsonschema:"description=What the flow is for."`
-	From   From   `json:"from" jsonschema:"description=Where the items come from: exactly one source."`
-	Steps  []Step `json:"steps" jsonschema:"minItems=1,description=What is done to each item, in this order."`
-	Into   *Into  `json:"into,omitempty" jsonschema:"description=Where each item's outcome goes. Without it outcomes are only counted."`
+	Tandem   string           `json:"tandem" jsonschema:"enum=v1,description=Version of the flow language."`
+	Name     string           `json:"name" jsonschema:"description=Name of the flow in output and reports."`
+	About    string           `json:"about,omitempty" jsonschema:"description=What the flow is for."`
+	Params   map[string]Param `json:"params,omitempty" jsonschema:"description=Values that the command line may set: --param NAME=VALUE. A value is the default; {type\\, default\\, about} says more."`
+	Secrets  string           `json:"secrets,omitempty" jsonschema:"description=A file of NAME=VALUE lines that only its owner may read. TANDEM_SECRET_NAME in the environment comes first."`
+	Pools    map[string]Pool  `json:"pools,omitempty" jsonschema:"description=Limits that several steps share\\, for example one API's: steps name them with pool."`
+	From     From             `json:"from" jsonschema:"description=Where the items come from: exactly one source."`
+	Steps    []Step           `json:"steps" jsonschema:"minItems=1,description=What is done to each item\\, in this order."`
+	Into     *Into            `json:"into,omitempty" jsonschema:"description=Where each item's outcome goes. Without it outcomes are only counted."`
+	Order    string           `json:"order,omitempty" jsonschema:"enum=keep,description=keep: outcomes are written in the order of the source."`
+	Failures Failures         `json:"failures,omitempty" jsonschema:"description=When to stop\\, and where failed items are kept."`
+	Resume   Resume           `json:"resume,omitempty" jsonschema:"description=The run's journal: a path\\, or {file\\, sync}. Unless told otherwise it is kept with the run."`
 
-	src   []byte
-	nodes map[string]place // where each key path stands
+	src     []byte
+	nodes   map[string]place // where each key path stands
+	names   *expr.Names      // what templates of the file may name; Build completes its facts
+	secrets []string         // the secrets that templates ask for
+}
+
+// Param is a value that the command line may set.
+type Param struct {
+	Type    string `json:"type,omitempty" jsonschema:"enum=text,enum=int,enum=number,enum=bool,description=text unless the default says otherwise."`
+	Default any    `json:"default,omitempty" jsonschema:"description=Without one the parameter must be given."`
+	About   string `json:"about,omitempty"`
+}
+
+// Pool is limits that steps share.
+type Pool struct {
+	Concurrency Count         `json:"concurrency,omitempty" jsonschema:"description=Tasks in flight\\, or auto: as many as the server takes without getting slower."`
+	Max         int           `json:"max,omitempty" jsonschema:"minimum=1,description=For auto: never more."`
+	Rate        float64       `json:"rate,omitempty" jsonschema:"description=Starts in a time\\, for example 200/s or 600/min."`
+	Breaker     BreakerConfig `json:"breaker,omitempty" jsonschema:"description=Stop asking a server that is down."`
+}
+
+// Count is a number or auto, which is -1.
+type Count int
+
+// BreakerConfig stops a step whose server is down.
+type BreakerConfig struct {
+	Failures int           `json:"failures,omitempty" jsonschema:"minimum=1,description=So many broken attempts in a row (network\\, 5xx\\, timeout) pause the pool."`
+	Pause    time.Duration `json:"pause,omitempty" jsonschema:"description=Then one task tries again; 10s unless told otherwise."`
 }
 
 // From is the source: exactly one key.
@@ -41,10 +75,30 @@ type From struct {
 	Files []string `json:"files,omitempty" jsonschema:"description=Glob patterns; ** matches directories. The item is the file's path."`
 	Lines string   `json:"lines,omitempty" jsonschema:"description=A text file; each line is an item. - is standard input."`
 	JSONL string   `json:"jsonl,omitempty" jsonschema:"description=A JSON lines file; each line is an item. - is standard input."`
+	CSV   string   `json:"csv,omitempty" jsonschema:"description=A CSV file with a header; each row is an object. - is standard input."`
+	Stdin string   `json:"stdin,omitempty" jsonschema:"enum=lines,enum=jsonl,enum=csv,description=Standard input\\, read as lines\\, jsonl or csv."`
 	Range string   `json:"range,omitempty" jsonschema:"description=Whole numbers from first to last\\, for example 1..1000."`
 
 	First int64 `json:"-"`
 	Last  int64 `json:"-"`
+}
+
+// Failures says when a run stops early, and where failed items are kept.
+type Failures struct {
+	StopAfter StopAfter `json:"stop_after,omitempty" jsonschema:"description=Stop at so many failed items\\, or at a share of those that ended: 50 or 5%."`
+	Save      string    `json:"save,omitempty" jsonschema:"description=A file for the failed items; tandem run --retry-failed reads it."`
+}
+
+// StopAfter is a number of items or a share of them.
+type StopAfter struct {
+	Items int
+	Share float64
+}
+
+// Resume names the journal.
+type Resume struct {
+	File string `json:"file,omitempty" jsonschema:"description=Path of the journal."`
+	Sync string `json:"sync,omitempty" jsonschema:"enum=kill,enum=always,description=kill: what is noted survives the end of the process. always: also a power cut\\, at the price of waiting for the disk."`
 }
 
 // Step is one handler applied to each item.
@@ -54,19 +108,76 @@ type Step struct {
 	Go     string   `json:"go,omitempty" jsonschema:"description=A Go worker: ./package:handler. The package is built."`
 	Worker []string `json:"worker,omitempty" jsonschema:"description=A program that speaks the worker protocol\\, as argv. Needs handler."`
 	Run    []string `json:"run,omitempty" jsonschema:"description=One command per item\\, as argv; templates allowed. Its output is the value."`
+	Shell  string   `json:"shell,omitempty" jsonschema:"description=One shell script per item; each template stands for one word\\, whatever its value holds. Its output is the value."`
 	HTTP   *HTTP    `json:"http,omitempty" jsonschema:"description=One HTTP request per item."`
+	SQL    *SQL     `json:"sql,omitempty" jsonschema:"description=One statement per item; with batch one transaction per batch."`
+	Write  *Write   `json:"write,omitempty" jsonschema:"description=Write a file per item."`
+	Keep   string   `json:"keep,omitempty" jsonschema:"description=A condition; items for which it is false are filtered out."`
 
 	Handler string         `json:"handler,omitempty" jsonschema:"description=For worker: the handler's name."`
 	Venv    string         `json:"venv,omitempty" jsonschema:"description=For python: directory of a virtual environment."`
 	Stdin   string         `json:"stdin,omitempty" jsonschema:"description=For run: template of what the command reads."`
 	Args    map[string]any `json:"args,omitempty" jsonschema:"description=For python\\, go and worker: named arguments with templates. Without it the handler gets the item's value."`
 
+	When  string `json:"when,omitempty" jsonschema:"description=A condition; items for which it is false pass the step by with the value they have."`
+	Batch *Batch `json:"batch,omitempty" jsonschema:"description=The handler gets several items at a time."`
+	Retry *Retry `json:"retry,omitempty" jsonschema:"description=When a failed attempt is followed by another."`
+	Pool  string `json:"pool,omitempty" jsonschema:"description=Name of the limits that this step shares with others."`
+
 	Mode        tandem.Mode   `json:"mode,omitempty" jsonschema:"enum=auto,enum=goroutine,enum=thread,enum=async,enum=process,description=How the handler runs; auto is the default."`
-	Workers     int           `json:"workers,omitempty" jsonschema:"minimum=1,description=Worker processes; one per core unless told otherwise."`
+	Workers     Workers       `json:"workers,omitempty" jsonschema:"description=Worker processes: a number\\, cores\\, cores-1 or 50%; cores unless told otherwise."`
 	Threads     int           `json:"threads,omitempty" jsonschema:"minimum=1,description=Tasks at a time in one worker process."`
-	Concurrency int           `json:"concurrency,omitempty" jsonschema:"minimum=1,description=Tasks in flight for goroutine and async; 64 unless told otherwise."`
+	Concurrency Count         `json:"concurrency,omitempty" jsonschema:"description=Tasks in flight for goroutine and async; auto finds out how many."`
+	Max         int           `json:"max,omitempty" jsonschema:"minimum=1,description=For concurrency: auto\\, never more than this."`
+	Rate        float64       `json:"rate,omitempty" jsonschema:"description=Starts in a time\\, for example 200/s or 600/min."`
+	Breaker     BreakerConfig `json:"breaker,omitempty" jsonschema:"description=Stop asking a server that is down."`
+	Budget      Budget        `json:"budget,omitempty" jsonschema:"description=Threads that one worker or command may compute with (OMP_NUM_THREADS and its like); 1 unless told otherwise\\, keep leaves the environment alone."`
 	Timeout     time.Duration `json:"timeout,omitempty" jsonschema:"description=For one attempt\\, for example 20s; what runs longer is killed."`
 	Queue       Queue         `json:"queue,omitempty" jsonschema:"description=Bounds of the queue in front of the step."`
+
+	t templates
+}
+
+// Workers is a number of processes, or a share of the cores: Cores times Share, plus Plus.
+type Workers struct {
+	N     int
+	Share float64 // of the cores; zero means that N is meant
+	Plus  int
+}
+
+// Budget is a number of threads; -1 leaves the environment alone.
+type Budget int
+
+// Batch says how many items a handler gets at a time.
+type Batch struct {
+	Size  int           `json:"size" jsonschema:"minimum=1,description=Items in a batch."`
+	Every time.Duration `json:"every,omitempty" jsonschema:"description=A batch waits no longer than this to be full; 1s unless told otherwise."`
+}
+
+// Retry says when a failed attempt is followed by another.
+type Retry struct {
+	Attempts int      `json:"attempts,omitempty" jsonschema:"minimum=1,description=In all; 3 unless told otherwise."`
+	Backoff  Backoff  `json:"backoff,omitempty" jsonschema:"description=First and longest pause\\, for example 1s..60s; a random part of it is waited."`
+	When     []string `json:"when,omitempty" jsonschema:"description=What is worth another attempt: 429\\, 5xx\\, timeout\\, network\\, reset\\, dns\\, refused\\, crash\\, exit:N\\, exception or an exception's name."`
+
+	when []condition
+}
+
+// Backoff is the first and the longest pause.
+type Backoff struct{ First, Longest time.Duration }
+
+// SQL is one statement per item.
+type SQL struct {
+	Open   string `json:"open" jsonschema:"description=The database: sqlite:PATH."`
+	Exec   string `json:"exec,omitempty" jsonschema:"description=A statement with ? for each value."`
+	Query  string `json:"query,omitempty" jsonschema:"description=A query with ? for each value; the rows are the value."`
+	Values []any  `json:"values,omitempty" jsonschema:"description=An expression for each ?\\, for example item.id."`
+}
+
+// Write is a file per item.
+type Write struct {
+	Path string `json:"path" jsonschema:"description=Templates allowed."`
+	Body string `json:"body,omitempty" jsonschema:"description=Template; ${{ prev }} unless told otherwise."`
 }
 
 // Queue bounds what waits in front of a step.
@@ -98,9 +209,19 @@ type HTTP struct {
 // StatusRange is a range of statuses, both ends included.
 type StatusRange struct{ From, To int }
 
-// Into is the sink.
+// Into is the sink: exactly one of jsonl, csv, dir and sqlite.
 type Into struct {
-	JSONL string `json:"jsonl" jsonschema:"description=A file with one JSON line per item; - is standard output. It is emptied first."`
+	JSONL   string            `json:"jsonl,omitempty" jsonschema:"description=A file with one JSON line per item; - is standard output. It is emptied first."`
+	CSV     string            `json:"csv,omitempty" jsonschema:"description=A CSV file with one row per item; - is standard output. It is emptied first."`
+	Dir     string            `json:"dir,omitempty" jsonschema:"description=A directory with a file for each value\\, and outcomes.jsonl."`
+	SQLite  string            `json:"sqlite,omitempty" jsonschema:"description=A database with one row per item."`
+	Columns map[string]string `json:"columns,omitempty" jsonschema:"description=For csv: the columns and the template that makes each."`
+	Name    string            `json:"name,omitempty" jsonschema:"description=For dir: template of a file's name; the item's id unless told otherwise."`
+	Table   string            `json:"table,omitempty" jsonschema:"description=For sqlite: the table; items unless told otherwise."`
+
+	order   []string // of the columns
+	columns []*expr.Template
+	name    *expr.Template
 }
 
 const maxSize = 1 << 20
@@ -141,14 +262,23 @@ func reason(err error) string {
 }
 
 // WritesStdout says whether the sink is standard output.
-func (f *File) WritesStdout() bool { return f.Into != nil && f.Into.JSONL == "-" }
+func (f *File) WritesStdout() bool {
+	return f.Into != nil && (f.Into.JSONL == "-" || f.Into.CSV == "-")
+}
 
 // SinkPath is where outcomes go, for people; empty when nowhere.
 func (f *File) SinkPath() string {
-	if f.Into == nil || f.Into.JSONL == "-" {
+	if f.Into == nil || f.WritesStdout() {
 		return ""
 	}
-	return f.Into.JSONL
+	return f.Into.path()
+}
+
+func (i *Into) path() string { return cmp.Or(i.JSONL, i.CSV, i.Dir, i.SQLite) }
+
+// ReadsStdin says whether the source is standard input.
+func (f *File) ReadsStdin() bool {
+	return f.From.Stdin != "" || f.From.Lines == "-" || f.From.JSONL == "-" || f.From.CSV == "-"
 }
 
 // Verb is the step's verb.
@@ -162,28 +292,47 @@ func (s *Step) Verb() string {
 		return "worker"
 	case len(s.Run) > 0:
 		return "run"
+	case s.Shell != "":
+		return "shell"
+	case s.HTTP != nil:
+		return "http"
+	case s.SQL != nil:
+		return "sql"
+	case s.Write != nil:
+		return "write"
 	}
-	return "http"
+	return "keep"
+}
+
+// verb is the word of a source: files, lines, …
+func (from *From) verb() string {
+	switch {
+	case len(from.Files) > 0:
+		return "files"
+	case from.Lines != "":
+		return "lines"
+	case from.JSONL != "":
+		return "jsonl"
+	case from.CSV != "":
+		return "csv"
+	case from.Stdin != "":
+		return "stdin"
+	}
+	return "range"
 }
 
 // Outline is the flow in one line.
 func (f *File) Outline() string {
-	var parts []string
-	switch {
-	case len(f.From.Files) > 0:
-		parts = append(parts, "files")
-	case f.From.Lines != "":
-		parts = append(parts, "lines")
-	case f.From.JSONL != "":
-		parts = append(parts, "jsonl")
-	default:
-		parts = append(parts, fmt.Sprintf("range %d..%d", f.From.First, f.From.Last))
+	first := f.From.verb()
+	if first == "range" {
+		first = fmt.Sprintf("range %d..%d", f.From.First, f.From.Last)
 	}
+	parts := []string{first}
 	for i := range f.Steps {
 		parts = append(parts, f.Steps[i].Name+" ("+f.Steps[i].Verb()+")")
 	}
 	if f.Into != nil {
-		parts = append(parts, f.Into.JSONL)
+		parts = append(parts, f.Into.path())
 	}
 	return strings.Join(parts, " → ")
 }

@@ -60,3 +60,60 @@ func parseStatus(s string) (StatusRange, bool) {
 	to, err2 := strconv.Atoi(b)
 	return StatusRange{from, to}, err1 == nil && err2 == nil && from >= 100 && to <= 599 && from <= to
 }
+
+// parseRate reads 200/s, 600/min, 5/hour: starts a second.
+func parseRate(s string) (float64, bool) {
+	n, per, ok := strings.Cut(s, "/")
+	f, err := strconv.ParseFloat(strings.TrimSpace(n), 64)
+	secs, known := map[string]float64{"s": 1, "sec": 1, "second": 1, "min": 60, "m": 60, "minute": 60, "h": 3600, "hour": 3600}[strings.TrimSpace(per)]
+	if !ok || !known || err != nil || !(f > 0) || math.IsInf(f, 0) {
+		return 0, false
+	}
+	return f / secs, true
+}
+
+// parseBackoff reads 1s..60s, or one pause for both.
+func parseBackoff(s string) (b Backoff, ok bool) {
+	first, longest, two := strings.Cut(s, "..")
+	if b.First, ok = parseDuration(strings.TrimSpace(first)); !ok {
+		return b, false
+	}
+	b.Longest = b.First
+	if two {
+		b.Longest, ok = parseDuration(strings.TrimSpace(longest))
+	}
+	return b, ok && b.Longest >= b.First
+}
+
+// parsePercent reads 5% as 0.05.
+func parsePercent(s string) (float64, bool) {
+	n, ok := strings.CutSuffix(s, "%")
+	f, err := strconv.ParseFloat(strings.TrimSpace(n), 64)
+	return f / 100, ok && err == nil && f > 0 && f <= 100
+}
+
+// parseWorkers reads 4, cores, cores-1, 75%.
+func parseWorkers(s string) (w Workers, ok bool) {
+	if share, ok := parsePercent(s); ok {
+		return Workers{Share: share}, true
+	}
+	rest, ok := strings.CutPrefix(s, "cores")
+	if !ok {
+		return w, false
+	}
+	w.Share = 1
+	if rest == "" {
+		return w, true
+	}
+	n, err := strconv.Atoi(strings.ReplaceAll(rest, " ", ""))
+	w.Plus = n
+	return w, err == nil && (rest[0] == '-' || rest[0] == '+' || rest[0] == ' ')
+}
+
+// count is how many processes that are on a machine with so many cores.
+func (w Workers) count(cores int) int {
+	if w.Share == 0 {
+		return w.N
+	}
+	return max(1, int(math.Round(float64(cores)*w.Share))+w.Plus)
+}

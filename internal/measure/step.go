@@ -4,6 +4,7 @@
 package measure
 
 import (
+	"maps"
 	"sync"
 	"time"
 
@@ -16,7 +17,6 @@ import (
 type Step struct {
 	mu       sync.Mutex
 	service  *hdrhistogram.Histogram // microseconds, of attempts that ended
-	ended    int64
 	outcomes map[tandem.Outcome]int64
 }
 
@@ -26,23 +26,25 @@ func NewStep() *Step {
 	return &Step{service: hdrhistogram.New(1, int64(24*time.Hour/time.Microsecond), 2), outcomes: map[tandem.Outcome]int64{}}
 }
 
-// Add counts tasks that have ended in this step.
-func (s *Step) Add(ended []*tandem.Task) {
+// Attempts counts attempts that have ended, also those that another follows.
+func (s *Step) Attempts(ended []*tandem.Task) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var ok int64
 	for _, t := range ended {
 		if t.Result.Outcome != tandem.Canceled {
 			_ = s.service.RecordValue(min(int64(t.Result.Service/time.Microsecond), s.service.HighestTrackableValue()))
 		}
-		if t.Result.Outcome == tandem.OK {
-			ok++
-		} else {
-			s.outcomes[t.Result.Outcome]++
-		}
 	}
-	s.outcomes[tandem.OK] += ok
-	s.ended += int64(len(ended))
+}
+
+// Ended counts items that are through with the step; it takes the counts by outcome and clears them.
+func (s *Step) Ended(by map[tandem.Outcome]int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for o, n := range by {
+		s.outcomes[o] += n
+	}
+	clear(by)
 }
 
 // Figures is a snapshot.
@@ -56,9 +58,9 @@ type Figures struct {
 func (s *Step) Figures() Figures {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	f := Figures{Ended: s.ended, Outcomes: map[tandem.Outcome]int64{}}
-	for o, n := range s.outcomes {
-		f.Outcomes[o] = n
+	f := Figures{Outcomes: maps.Clone(s.outcomes)}
+	for _, n := range s.outcomes {
+		f.Ended += n
 	}
 	if s.service.TotalCount() > 0 {
 		f.P50 = time.Duration(s.service.ValueAtQuantile(50)) * time.Microsecond

@@ -1,0 +1,231 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+
+	"tandem"
+)
+
+// outflow is what an emitter carries on in one go.
+type outflow struct {
+	onward, ended []*tandem.Task
+	noted         []Finished
+	counts        map[tandem.Outcome]int64
+}
+
+// emit carries results on: to the next queue, to another attempt, or to the sink.
+func (s *step) emit(ctx context.Context) {
+	defer s.pool.Close()
+	var batch []*tandem.Task
+	o := outflow{counts: map[tandem.Outcome]int64{}}
+	for {
+		s.mu.Lock()
+		s.busy = false
+		for len(s.done) == 0 {
+			if s.over() {
+				s.out.Broadcast() // the retrier ends too
+				s.mu.Unlock()
+				return
+			}
+			s.idle = true
+			s.out.Wait()
+			s.idle = false
+		}
+		batch, s.done = s.done, batch[:0]
+		s.bytes, s.busy = 0, true
+		if s.blocked {
+			s.out.Broadcast()
+		}
+		s.mu.Unlock()
+
+		s.stats.Attempts(batch)
+		o.onward, o.ended, o.noted = o.onward[:0], o.ended[:0], o.noted[:0]
+		for _, t := range batch {
+			switch ref := t.Ref.(type) {
+			case *unit:
+				s.settle(ref, &o)
+			case *group:
+				s.settleGroup(ref, &o)
+			}
+		}
+		s.stats.Ended(o.counts)
+		if len(o.noted) > 0 {
+			s.e.flow.Journal.Steps(o.noted)
+		}
+		s.forward(ctx, &o)
+		clear(batch)
+	}
+}
+
+// forward puts what goes on into the next queue, and what has ended on its way to the sink.
+func (s *step) forward(ctx context.Context, o *outflow) {
+	if s.next == nil {
+		o.ended = append(o.ended, o.onward...)
+	} else if n, err := s.next.in.Put(ctx, o.onward); err != nil {
+		for _, t := range o.onward[n:] {
+			t.Result = stopped(context.Cause(ctx))
+		}
+		o.ended = append(o.ended, o.onward[n:]...)
+	}
+	if len(o.ended) > 0 {
+		s.e.finish(o.ended)
+	}
+}
+
+// settle decides what becomes of a unit whose attempt has ended.
+func (s *step) settle(u *unit, o *outflow) {
+	r := &u.Result
+	if u.skipped {
+		u.skipped = false
+		o.onward = append(o.onward, s.turn(u))
+		return
+	}
+	u.attempts = max(u.attempts, u.before+u.Task.Attempts)
+	if r.Outcome != tandem.OK && r.Outcome != tandem.Filtered {
+		if pause, yes := s.def.Retry.next(&u.Task, &u.crashes); yes {
+			if !s.e.stopping() {
+				s.again(&u.Task, pause)
+				return
+			}
+			*r = stopped(context.Cause(s.e.ctx)) // its last word has not been said
+		}
+		s.fail(u, o)
+		return
+	}
+	o.counts[r.Outcome]++
+	if r.Count == 0 {
+		r.Outcome = tandem.Filtered
+		o.ended = append(o.ended, &u.Task)
+		return
+	}
+	s.carry(u, o)
+}
+
+// fail ends a unit whose last attempt ended badly.
+func (s *step) fail(u *unit, o *outflow) {
+	r := &u.Result
+	if r.Err != nil {
+		r.Err.On = s.def.Name
+	}
+	if r.Outcome == tandem.Crashed && u.crashes > 1 {
+		r.Outcome = tandem.Quarantined
+		if r.Err != nil {
+			r.Err.Message += fmt.Sprintf("; it killed %d workers", u.crashes)
+		}
+	}
+	o.counts[r.Outcome]++
+	o.ended = append(o.ended, &u.Task)
+}
+
+// carry sends the values that a step gave for u onward; several become items of their own.
+func (s *step) carry(u *unit, o *outflow) {
+	rest := u.Result.Rest
+	s.note(u, o)
+	if s.def.Keep {
+		s.keep(u, u.Result.Value)
+	}
+	o.onward = append(o.onward, s.turn(u))
+	for i, v := range rest {
+		f := s.e.fork(u, i+2, v)
+		if s.def.Keep {
+			s.keep(f, v)
+		}
+		o.onward = append(o.onward, s.turn(f))
+	}
+	if len(rest) > 0 {
+		u.first()
+	}
+}
+
+// keep lets u carry a value for a later step.
+func (s *step) keep(u *unit, v tandem.Value) {
+	if u.Earlier == nil {
+		u.Earlier = make([]tandem.Value, len(s.e.steps))
+	}
+	u.Earlier[s.index] = v
+}
+
+// turn makes the result of this step the value for the next.
+func (s *step) turn(u *unit) *tandem.Task {
+	t := &u.Task
+	t.Value = t.Result.Value
+	if s.next != nil {
+		t.Owner = s.next
+		t.Result = tandem.Result{}
+	} else {
+		t.Result.Rest, t.Result.Count = nil, 1
+	}
+	return t
+}
+
+// settleGroup decides what becomes of a batch whose attempt has ended.
+func (s *step) settleGroup(g *group, o *outflow) {
+	r, n := g.Result, len(g.units)
+	if r.Outcome == tandem.OK || r.Outcome == tandem.Filtered {
+		values := append([]tandem.Value{r.Value}, r.Rest...)
+		if r.Count != n && isProgram(s.def.Handler) {
+			r = tandem.Result{Outcome: tandem.Failed, Err: &tandem.Error{Op: "run", Kind: tandem.KindException, Again: tandem.AgainNever,
+				Message: fmt.Sprintf("the handler gave %d values for a batch of %d", r.Count, n), Hint: "give one value for each item of the batch, in its order"}}
+			s.failGroup(g, r, o)
+			return
+		}
+		for i, u := range g.units {
+			v := values[0]
+			if r.Count == n {
+				v = values[i]
+			}
+			u.Task.Attempts = g.Attempts
+			u.Result = tandem.Give(v)
+			if r.Count == 0 {
+				u.Result = tandem.Result{Outcome: tandem.Filtered}
+			}
+			s.settle(u, o)
+		}
+		return
+	}
+	pause, yes := s.def.Retry.next(&g.Task, &g.crashes)
+	switch {
+	case r.Outcome == tandem.Canceled, n == 1 && !yes:
+		s.failGroup(g, r, o)
+		return
+	case s.e.stopping():
+		s.failGroup(g, stopped(context.Cause(s.e.ctx)), o)
+		return
+	case yes && (n == 1 || r.Outcome != tandem.Crashed):
+		s.again(&g.Task, pause)
+		return
+	}
+	// One of them is to blame: each half is tried on its own.
+	for _, half := range [][]*unit{g.units[:n/2], g.units[n/2:]} {
+		for _, u := range half {
+			u.before += g.Attempts
+		}
+		h := newGroup(s, half)
+		if p, _ := s.def.Handler.(Program); p.Input != nil {
+			if len(s.inputs(p, []*tandem.Task{&h.Task})) == 0 {
+				continue
+			}
+		}
+		s.again(&h.Task, 0)
+	}
+}
+
+// failGroup ends every unit of a batch with the batch's result.
+func (s *step) failGroup(g *group, r tandem.Result, o *outflow) {
+	for _, u := range g.units {
+		u.Task.Attempts = g.Attempts
+		u.attempts = max(u.attempts, u.before+g.Attempts)
+		u.Result, u.crashes = r, g.crashes
+		if r.Err != nil {
+			e := *r.Err // each says its own
+			u.Result.Err = &e
+		}
+		s.fail(u, o)
+	}
+}
+
+func isProgram(h Handler) bool {
+	_, yes := h.(Program)
+	return yes
+}

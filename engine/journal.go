@@ -1,0 +1,86 @@
+package engine
+
+import "tandem"
+
+// Journal notes what has finished, so that a run that was killed can go on where it was.
+//
+//   - Has and Finished tell what an earlier part of the run noted. They are called from one goroutine, while the source is read.
+//   - Steps notes values that steps have given, for items that have not ended. It is called from many goroutines and does not block for long; what it could not
+//     note runs again.
+//   - Ended notes outcomes that the sink holds, up to position, in one transaction: after a kill either all of them count or none. whole are items of the
+//     source of which everything has ended. It is called from one goroutine.
+//
+// Why it can no longer be written is an error of Ended, and stops the run.
+type Journal interface {
+	Has(item string) bool
+	Finished(item string) ([]Finished, error)
+	Steps(done []Finished)
+	Ended(items []*tandem.Task, whole []string, position int64) error
+}
+
+// Finished is what one step gave for one item.
+type Finished struct {
+	Item   string
+	Step   int // index in Flow.Steps
+	Values []tandem.Value
+}
+
+// note writes down what a step gave for u, unless the sink is next: then its line says it. Several values are noted there too: some of their lines may be
+// written when the run is killed, and the others not.
+func (s *step) note(u *unit, o *outflow) {
+	if s.e.flow.Journal == nil || s.next == nil && len(u.Result.Rest) == 0 {
+		return
+	}
+	o.noted = append(o.noted, Finished{u.ID, s.index, append([]tandem.Value{u.Result.Value}, u.Result.Rest...)})
+}
+
+// placed is a unit and the step it is to go to; behind the last one it has ended.
+type placed struct {
+	u  *unit
+	at int
+}
+
+// restore brings an item back to where an earlier part of the run had it: behind the last step that gave something for it. An item that had become several is
+// several again; those of them that had ended stay ended.
+func (e *Engine) restore(u *unit, at int, to []placed) ([]placed, error) {
+	if u.path != nil && e.flow.Journal.Has(u.ID) {
+		u.origin.live.Add(-1)
+		u.origin.units.Add(-1)
+		e.made.Add(-1)
+		return to, nil
+	}
+	steps, err := e.flow.Journal.Finished(u.ID)
+	if err != nil {
+		return to, err
+	}
+	for _, f := range steps {
+		if f.Step < at || f.Step >= len(e.steps) || len(f.Values) == 0 {
+			continue
+		}
+		s := e.steps[f.Step]
+		at = f.Step + 1
+		units := []*unit{u}
+		u.Value = f.Values[0]
+		for i, v := range f.Values[1:] {
+			g := e.fork(u, i+2, v)
+			g.Value, g.Result = v, tandem.Result{}
+			units = append(units, g)
+		}
+		if s.def.Keep {
+			for i, g := range units {
+				s.keep(g, f.Values[i])
+			}
+		}
+		if len(units) == 1 {
+			continue
+		}
+		u.first()
+		for _, g := range units {
+			if to, err = e.restore(g, at, to); err != nil {
+				return to, err
+			}
+		}
+		return to, nil
+	}
+	return append(to, placed{u, at}), nil
+}

@@ -1,0 +1,116 @@
+package flowfile
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"tandem"
+	"tandem/engine"
+	"tandem/internal/expr"
+	"tandem/internal/handler"
+	"tandem/internal/sqlite"
+)
+
+// command is the handler of a run or a shell step.
+func (f *File) command(d *Step, s Surroundings, cores int) (engine.Handler, error) {
+	c := handler.CommandConfig{Step: d.Name, Dir: f.Dir, Env: handler.Budget(s.Env, d.budget()), Extra: func(t *tandem.Task) []string {
+		return []string{"TANDEM_RUN_ID=" + s.Run, "TANDEM_STEP=" + d.Name, "TANDEM_ITEM_ID=" + printableID(t.ID), fmt.Sprint("TANDEM_ATTEMPT=", t.Attempts)}
+	}}
+	if d.t.stdin != nil {
+		c.Stdin = d.t.stdin.Value
+	}
+	if d.Shell != "" {
+		return engine.Func{Do: handler.Shell(c, d.t.script, texts(d.t.params)), Default: cores}, nil
+	}
+	c.Argv = texts(d.t.argv)
+	return engine.Func{Do: handler.Command(c), Default: cores}, nil
+}
+
+// printableID is an id as an environment variable can hold it: without zero bytes.
+func printableID(id string) string { return strings.ReplaceAll(id, "\x00", "") }
+
+func texts(all []*expr.Template) (funcs []func(*tandem.Task) (string, error)) {
+	for _, t := range all {
+		funcs = append(funcs, t.Text)
+	}
+	return funcs
+}
+
+func (f *File) http(d *Step) (engine.Handler, error) {
+	c := handler.HTTPConfig{Step: d.Name, Method: strings.ToUpper(d.HTTP.Method), Concurrency: f.inFlight(d), URL: d.t.url.Text,
+		Headers: map[string]func(*tandem.Task) (string, error){}, Key: func(t *tandem.Task) string { return f.names.Key(d.Name, t) }}
+	for _, r := range d.HTTP.Expect {
+		c.Expect = append(c.Expect, handler.StatusRange{From: r.From, To: r.To})
+	}
+	for name, t := range d.t.headers {
+		c.Headers[name] = t.Text
+	}
+	switch {
+	case d.t.body != nil:
+		c.Body = d.t.body.Value
+	case d.t.json != nil:
+		c.Body = d.t.json.Value
+	case d.t.file != nil:
+		c.File = func(task *tandem.Task) (string, error) {
+			path, err := d.t.file.Text(task)
+			return f.resolve(path), err
+		}
+	}
+	do, closer := handler.HTTP(c)
+	return engine.Func{Do: do, Close: closer, Auto: true}, nil
+}
+
+// inFlight is how many requests of a step may be in flight at most: so many connections are worth keeping.
+func (f *File) inFlight(d *Step) int {
+	c, most := d.Concurrency, d.Max
+	if d.Pool != "" {
+		c, most = f.Pools[d.Pool].Concurrency, f.Pools[d.Pool].Max
+	}
+	if c > 0 {
+		return int(c)
+	}
+	return engine.Limits{Auto: true, Max: most}.Most()
+}
+
+// keep is the handler of a keep step: it lets an item through with the value it has, or filters it out.
+func keep(condition *expr.Template) func(context.Context, *tandem.Task) tandem.Result {
+	return func(_ context.Context, t *tandem.Task) tandem.Result {
+		yes, err := condition.Bool(t)
+		switch {
+		case err != nil:
+			return tandem.Result{Outcome: tandem.Failed, Err: &tandem.Error{Op: "run", Kind: tandem.KindExpression, Message: err.Error(), Err: err, Again: tandem.AgainNever}}
+		case !yes:
+			return tandem.Result{Outcome: tandem.Filtered}
+		}
+		return tandem.Give(t.Value)
+	}
+}
+
+func (f *File) write(d *Step) engine.Handler {
+	return engine.Func{Default: 16, Do: handler.Write(handler.WriteConfig{Step: d.Name, Body: d.t.body.Value, Path: func(t *tandem.Task) (string, error) {
+		path, err := d.t.path.Text(t)
+		return f.resolve(path), err
+	}})}
+}
+
+func (f *File) sql(i int) (engine.Handler, error) {
+	d := &f.Steps[i]
+	open, err := f.fixed(d.SQL.Open, "steps", i, "sql", "open")
+	if err != nil {
+		return nil, err
+	}
+	scheme, path, ok := strings.Cut(open, ":")
+	if !ok || scheme != "sqlite" || path == "" {
+		return nil, f.Errorf("for example sqlite:out/items.db", []any{"steps", i, "sql", "open"}, "want sqlite:PATH, got %q", open)
+	}
+	c := sqlite.Config{Step: d.Name, Path: f.resolve(path), Exec: d.SQL.Exec, Query: d.SQL.Query}
+	for _, v := range d.t.values {
+		c.Values = append(c.Values, v.Eval)
+	}
+	do, closer, err := sqlite.Handler(c)
+	if err != nil {
+		return nil, err
+	}
+	return engine.Func{Do: do, Close: closer, Default: 1}, nil
+}
