@@ -33,6 +33,8 @@ const (
 	KindSink           = "sink"           // the sink could not be written
 	KindSource         = "source"         // the source could not be read
 	KindInvalid        = "invalid"        // wrong usage or flow file
+	KindFile           = "file"           // a file could not be read or written
+	KindDatabase       = "database"       // a database refused the statement, or could not be reached
 )
 
 // Again is what a handler says of another attempt.

@@ -26,14 +26,14 @@ import (
 // lockWait is how long the driver itself waits for a lock. It is short because it does not listen to a context while it waits; patient does.
 const lockWait = 100 * time.Millisecond
 
-// connect opens a database file with mode rw or rwc (made when it is not there). Nothing is read before the first statement.
-func connect(path, mode string) (*sql.DB, error) {
+// connect opens a database file with mode rw or rwc (made when it is not there). Nothing is read before the first statement. With lock immediate a
+// transaction takes the write lock when it begins: one that reads first could not get it later without starting over. The other is deferred.
+func connect(path, mode, lock string) (*sql.DB, error) {
 	abs, err := filepath.Abs(path)
 	if err != nil {
 		return nil, err
 	}
-	// Begin takes the write lock at once: a transaction that reads first could not get it later without starting over.
-	q := url.Values{"mode": {mode}, "_txlock": {"immediate"}, "_pragma": {"busy_timeout(" + strconv.FormatInt(lockWait.Milliseconds(), 10) + ")"}}
+	q := url.Values{"mode": {mode}, "_txlock": {lock}, "_pragma": {"busy_timeout(" + strconv.FormatInt(lockWait.Milliseconds(), 10) + ")"}}
 	return sql.Open("sqlite", (&url.URL{Scheme: "file", Path: abs, RawQuery: q.Encode()}).String())
 }
 

@@ -70,7 +70,7 @@ func Open(c SinkConfig) (*Sink, error) {
 }
 
 func (s *Sink) connect(mode string) error {
-	db, err := connect(s.cfg.Path, mode)
+	db, err := connect(s.cfg.Path, mode, "immediate")
 	if err != nil {
 		return s.fail("open the sink", err)
 	}

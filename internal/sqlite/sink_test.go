@@ -159,7 +159,7 @@ func TestLockedDatabase(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	other, _ := connect(path, "rw")
+	other, _ := connect(path, "rw", "immediate")
 	defer other.Close()
 	tx, err := other.Begin()
 	if err != nil {
