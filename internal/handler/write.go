@@ -5,11 +5,13 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"tandem"
 	"tandem/internal/proc"
@@ -27,8 +29,8 @@ type WriteConfig struct {
 // Write is the handler of a write step: it puts the body's bytes into a file and gives {"path":"…","bytes":n}.
 //
 // Directories are made. The file is written beside its place and renamed, so a reader sees the old one or the new one; of two items with one path the last
-// wins. A file that was there gives its permissions to the new one, a link is replaced, a device or pipe is written to. Nothing is forced to stable
-// storage. A step's timeout does not interrupt a write that has begun.
+// wins. A file that was there gives its permissions to the new one, a link is replaced, a device is written to, a pipe or socket, which may keep
+// its writer waiting for ever, is refused. Nothing is forced to stable storage. A step's timeout does not interrupt a write that has begun.
 func Write(c WriteConfig) func(context.Context, *tandem.Task) tandem.Result {
 	fail := func(kind, reason, msg, hint string, err error) tandem.Result {
 		return tandem.Result{Outcome: tandem.Failed, Err: &tandem.Error{Op: "run", On: c.Step, Kind: kind, Reason: reason, Message: msg, Hint: hint, Err: err}}
@@ -63,14 +65,30 @@ func Write(c WriteConfig) func(context.Context, *tandem.Task) tandem.Result {
 			reason, msg, hint := fileFault(err)
 			return fail(tandem.KindFile, reason, path+": "+msg, hint, err)
 		}
-		name, _ := json.Marshal(strings.ToValidUTF8(path, "\uFFFD")) // a string always marshals
-		b := append(append([]byte(`{"path":`), name...), `,"bytes":`...)
+		b := append(appendPath([]byte(`{"path":`), path), `,"bytes":`...)
 		return tandem.Give(tandem.Value{Kind: tandem.JSON, Data: append(strconv.AppendInt(b, int64(len(body.Data)), 10), '}')})
 	}
 }
 
+// appendPath appends a path as a JSON string. Bytes that are no UTF-8 become lone surrogates, as in the lines of outcomes.
+func appendPath(b []byte, path string) []byte {
+	b = append(b, '"')
+	for len(path) > 0 {
+		r, n := utf8.DecodeRuneInString(path)
+		if r == utf8.RuneError && n == 1 {
+			b = fmt.Appendf(b, `\udc%02x`, path[0])
+		} else {
+			one, _ := json.Marshal(path[:n]) // a string always marshals
+			b = append(b, one[1:len(one)-1]...)
+		}
+		path = path[n:]
+	}
+	return append(b, '"')
+}
+
 var (
 	errFolder  = errors.New("is a directory")
+	errPipe    = errors.New("is a pipe or socket, no file")
 	errOutside = errors.New("lies outside the directory that this step may write to")
 )
 
@@ -98,6 +116,9 @@ func fileFault(err error) (reason, msg, hint string) {
 
 func (c WriteConfig) write(path string, data []byte) error {
 	if c.Within != "" {
+		if err := os.MkdirAll(c.Within, 0o777); err != nil {
+			return err
+		}
 		if err := inside(c.Within, path); err != nil {
 			return err
 		}
@@ -107,6 +128,8 @@ func (c WriteConfig) write(path string, data []byte) error {
 	case err != nil: // not there, or a link to nowhere, which the rename replaces
 	case info.IsDir():
 		return errFolder
+	case info.Mode()&(fs.ModeNamedPipe|fs.ModeSocket) != 0:
+		return errPipe
 	case !info.Mode().IsRegular():
 		return writeInto(path, data) // a rename would take the device away
 	default:

@@ -104,9 +104,9 @@ func (s *CSV) Resume(position int64) error {
 	f, err := os.Open(s.path)
 	if err == nil {
 		have := make([]byte, len(s.header))
-		_, err = io.ReadFull(f, have)
+		n, _ := io.ReadFull(f, have)
 		f.Close()
-		if err == nil && string(have) != string(s.header) {
+		if position < int64(len(have)) || string(have[:n]) != string(s.header[:n]) {
 			return &tandem.Error{Op: "resume the sink", On: s.name, Kind: tandem.KindSink, Message: "its columns are not those of this flow", Hint: "run again without --resume"}
 		}
 	}
