@@ -1,6 +1,6 @@
 // Package sqlite holds what needs the SQLite driver: the sink that writes into a table, and the sql step.
 //
-// It is a room of its own so that only the flow file reaches the driver, which makes a program some 5 MB larger; the engine and the programs that embed
+// It is a room of its own so that only the flow file reaches the driver, which makes a program some 4 MB larger; the engine and the programs that embed
 // it do without. Nothing here changes a database's journal mode. A database that another program has locked is waited for, while the context allows.
 // Texts that are no UTF-8, as paths may be, are stored as BLOBs: other programs cannot read them as TEXT.
 package sqlite
