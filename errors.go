@@ -35,6 +35,8 @@ const (
 	KindInvalid        = "invalid"        // wrong usage or flow file
 	KindFailures       = "failures"       // the flow's failure policy stopped the run
 	KindJournal        = "journal"        // the run's journal could not be read or written
+	KindFile           = "file"           // a file could not be read or written
+	KindDatabase       = "database"       // a database refused the statement, or could not be reached
 )
 
 // Again is what a handler says of another attempt.

@@ -1,6 +1,6 @@
 // Package tandemtest holds the conformance suites of the contracts in package tandem, to be run on every implementation. Import it from tests only.
 //
-// A suite names what it needs by word, so that goroutines and worker processes in any language can run it: the handlers "echo" (gives its value
+// The suite of pools names what it needs by word, so that goroutines and worker processes in any language can run it: the handlers "echo" (gives its value
 // back), "fail" (an error), "none" (no value), "three" (three values: the text and 0, 1, 2) and "sleep" (sleeps for the duration that is its text).
 package tandemtest
 

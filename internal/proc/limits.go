@@ -1,6 +1,7 @@
 package proc
 
 import (
+	"errors"
 	"os"
 	"syscall"
 )
@@ -23,3 +24,8 @@ var (
 	ErrReset     error = syscall.ECONNRESET
 	ErrOpenFiles error = syscall.EMFILE
 )
+
+// Full says that a write failed because there is no room: the disk, a quota or the limit of a file's size.
+func Full(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EFBIG)
+}

@@ -25,6 +25,7 @@ type Spec struct {
 	Argv   []string
 	Dir    string
 	Env    []string                       // nil means this process's own
+	Extra  []string                       // added to Env; the last of a name counts
 	Stdin  *os.File                       // nil means nothing to read
 	Files  []*os.File                     // become descriptors 3, 4, …
 	Output func(stream int, chunk []byte) // told what the process writes to stream 1 or 2; may be nil
@@ -73,6 +74,9 @@ func Start(spec Spec) (*Process, error) {
 	}
 	cmd := exec.Command(spec.Argv[0], spec.Argv[1:]...)
 	cmd.Dir, cmd.Env, cmd.ExtraFiles = spec.Dir, spec.Env, spec.Files
+	if len(spec.Extra) > 0 {
+		cmd.Env = append(cmd.Environ(), spec.Extra...)
+	}
 	if spec.Stdin != nil {
 		cmd.Stdin = spec.Stdin
 	}
@@ -104,6 +108,9 @@ func startError(program string, err error) error {
 		e.Hint = "chmod +x " + program
 	case errors.Is(err, syscall.EAGAIN):
 		e.Hint = "the limit of processes is reached: see `ulimit -u`"
+	case errors.Is(err, syscall.E2BIG):
+		e.Message = "its arguments and environment are longer than this system takes"
+		e.Hint = "pass large values through stdin, or in a file"
 	case errors.Is(err, syscall.ENOEXEC):
 		e.Message = "not a program this system can run"
 		e.Hint = "a script needs a first line such as #!/bin/sh"

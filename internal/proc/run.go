@@ -15,6 +15,7 @@ type Command struct {
 	Argv      []string
 	Dir       string
 	Env       []string // nil means ours
+	Extra     []string // added to Env
 	Stdin     []byte
 	MaxOutput int64                          // of standard output to keep; more ends the command. Zero means 64 MiB
 	Output    func(stream int, chunk []byte) // told what it writes; may be nil
@@ -45,7 +46,7 @@ func Run(ctx context.Context, c Command) (Ended, error) {
 	var p *Process
 	begun := time.Now()
 	started := make(chan struct{})
-	spec := Spec{Argv: c.Argv, Dir: c.Dir, Env: c.Env, Output: func(stream int, b []byte) {
+	spec := Spec{Argv: c.Argv, Dir: c.Dir, Env: c.Env, Extra: c.Extra, Output: func(stream int, b []byte) {
 		if c.Output != nil {
 			c.Output(stream, b)
 		}
