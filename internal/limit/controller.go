@@ -45,9 +45,9 @@ const (
 // Controller finds how many tasks a server can have in flight: enough that it is never idle, not so many that they queue.
 //
 //   - It has no clock, no goroutine and no lock: Observe is told of each task that ended, and Limit may be different after it.
-//   - It starts with two in flight and doubles with each round trip until latency rises. From there it lets a few tasks queue (about a third of the
-//     square root of the limit), which is what keeps a server busy; more means fewer in flight, less means more. Several clients of one server let the same
-//     number queue, and so come to equal shares.
+//   - It starts with two in flight and doubles with each round trip until latency rises. From there it lets a few tasks queue (six tenths of the cube root of
+//     the limit: one of five, four of three hundred), which is what keeps a server busy; more means fewer in flight, less means more. Several clients of one
+//     server let nearly the same number queue, and so come to about equal shares.
 //   - Latency is compared with the latency without a queue, the base. Half the limit for about a round trip, every ten seconds or hundred round trips,
 //     measures it anew, so that neither a server that has become slower nor one that became crowded bit by bit is mistaken for the other.
 //   - All comparisons allow for chance: the standard error of both means.
@@ -261,7 +261,7 @@ func (c *Controller) judgeSteady(at time.Time, w window, n float64) {
 	slack := 1.01 + apart(l, c.base)/2/c.base.mean
 	queued := 1 - slack*c.base.mean/l.mean // the share of a task's time that it waits in the server's queue
 	before := c.limit
-	step := max(math.Sqrt(c.limit)/3, math.Sqrt(c.limit)/2-0.5)
+	step := 0.6 * math.Cbrt(c.limit)
 	switch {
 	case n < 0.8*c.limit-1:
 		c.calm = 0
