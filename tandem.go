@@ -177,12 +177,17 @@ type Sink interface {
 //   - Resume is called in place of starting afresh, before the first Write: it drops what stands behind position, which the run does not know to
 //     be whole. A sink that is shorter than position has lost lines: that is an error that says so.
 //   - Forget, called after Resume, drops what stands there for these items, because they run again.
+//
+// With [End] as position Resume keeps every whole line, and starts afresh where there is nothing.
 type Resumer interface {
 	Sink
 	Position(sync bool) (int64, error)
 	Resume(position int64) error
 	Forget(ids func(id string) bool) error
 }
+
+// End is the position behind all that a sink holds.
+const End int64 = -1
 
 // Event is a typed fact: what changed, from which state to which, and why. Logs, progress and reports subscribe to events.
 type Event struct {

@@ -121,6 +121,9 @@ func (e *Engine) verdict(ctx context.Context, srcErr error) error {
 	return nil
 }
 
+// mostUnasked is how many may be in flight at a server when the flow does not say.
+const mostUnasked = 256
+
 // stopping reports whether the run is to end at once.
 func (e *Engine) stopping() bool { return e.ctx.Err() != nil }
 
@@ -148,13 +151,13 @@ func (e *Engine) build(flow Flow) ([]*step, error) {
 			l = flow.Pools[def.Pool]
 		}
 		if f, ok := def.Handler.(Func); ok && f.Auto && def.Concurrency == 0 && l.Concurrency == 0 {
-			l.Auto = true
+			l.Auto, l.Max = true, cmp.Or(l.Max, mostUnasked)
 		}
 		c, err := choose(def, l, e.cfg.Cores)
 		if err != nil {
 			return nil, err
 		}
-		s := &step{e: e, index: i, def: def, choice: c, in: queue.New(def.Queue), stats: measure.NewStep()}
+		s := &step{e: e, index: i, def: def, choice: c, limits: l, in: queue.New(def.Queue), stats: measure.NewStep()}
 		if def.Pool != "" {
 			s.limit = e.limits[def.Pool]
 		} else if l != (Limits{}) {

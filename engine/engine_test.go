@@ -270,7 +270,7 @@ func TestStreams(t *testing.T) {
 			t.Errorf("%s without an error", r.ID)
 		}
 	}
-	if len(got) != 100 || got["14"] != tandem.Crashed || got["18"] != tandem.Failed || got["20"] != tandem.TimedOut {
+	if len(got) != 100 || got["14"] != tandem.Quarantined || got["18"] != tandem.Failed || got["20"] != tandem.TimedOut {
 		t.Errorf("%d results: 14 %s, 18 %s, 20 %s", len(got), got["14"], got["18"], got["20"])
 	}
 	n := 0

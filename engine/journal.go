@@ -4,7 +4,7 @@ import "tandem"
 
 // Journal notes what has finished, so that a run that was killed can go on where it was.
 //
-//   - Has and Finished tell what an earlier part of the run noted. They are called from one goroutine, while the source is read.
+//   - Has, Before and Finished tell what an earlier part of the run noted. They are called from one goroutine, while the source is read.
 //   - Steps notes values that steps have given, for items that have not ended. It is called from many goroutines and does not block for long; what it could not
 //     note runs again.
 //   - Ended notes outcomes that the sink holds, up to position, in one transaction: after a kill either all of them count or none. whole are items of the
@@ -13,6 +13,7 @@ import "tandem"
 // Why it can no longer be written is an error of Ended, and stops the run.
 type Journal interface {
 	Has(item string) bool
+	Before(o tandem.Outcome) int64 // how many items had ended so
 	Finished(item string) ([]Finished, error)
 	Steps(done []Finished)
 	Ended(items []*tandem.Task, whole []string, position int64) error

@@ -55,7 +55,8 @@ type notes struct {
 	at    int64
 }
 
-func (n *notes) Has(item string) bool { n.mu.Lock(); defer n.mu.Unlock(); return n.ended[item] }
+func (n *notes) Has(item string) bool        { n.mu.Lock(); defer n.mu.Unlock(); return n.ended[item] }
+func (n *notes) Before(tandem.Outcome) int64 { return int64(len(n.ended)) }
 func (n *notes) Finished(item string) ([]Finished, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -88,11 +88,14 @@ type StepProgress struct {
 }
 
 func (e *Engine) items() Items {
-	var n [7]int64
-	for i := range e.ended {
-		n[i] = e.ended[i].Load()
-	}
-	return Items{In: e.in.Load(), Made: e.made.Load(), OK: n[0], Failed: n[1], TimedOut: n[2], Crashed: n[3], Canceled: n[4], Filtered: n[5], Quarantined: n[6], Unwritten: e.unwrit.Load()}
+	i := itemsOf(func(o tandem.Outcome) int64 { return e.ended[outcomeIndex(o)].Load() })
+	i.In, i.Made, i.Unwritten = e.in.Load(), e.made.Load(), e.unwrit.Load()
+	return i
+}
+
+func itemsOf(n func(tandem.Outcome) int64) Items {
+	return Items{OK: n(tandem.OK), Failed: n(tandem.Failed), TimedOut: n(tandem.TimedOut), Crashed: n(tandem.Crashed), Canceled: n(tandem.Canceled),
+		Filtered: n(tandem.Filtered), Quarantined: n(tandem.Quarantined)}
 }
 
 // Snapshot tells how the run goes. It may be called at any time, from anywhere.
@@ -130,6 +133,11 @@ func orDefault[T int | int64](v, d T) T {
 // report is the end of the run; err is what Run returns.
 func (e *Engine) report(err error) Report {
 	r := Report{Flow: e.flow.Name, Outcome: "ok", Seconds: time.Since(e.start).Seconds(), Items: e.items(), Steps: []StepReport{}}
+	if j := e.flow.Journal; j != nil && e.before.Load() > 0 {
+		before := itemsOf(j.Before)
+		before.In = e.before.Load()
+		r.Before = &before
+	}
 	switch te, typed := errors.AsType[*tandem.Error](err); {
 	case errors.Is(err, tandem.ErrInterrupted):
 		r.Outcome = "interrupted"
@@ -139,13 +147,25 @@ func (e *Engine) report(err error) Report {
 		if typed {
 			r.Error.Kind, r.Error.Hint = te.Kind, te.Hint
 		}
-	case r.Items.Bad() > 0:
+	case r.Items.Bad() > 0, r.Before != nil && r.Before.Bad() > 0:
 		r.Outcome = "failed"
 	}
 	for _, s := range e.steps {
 		f, st := s.stats.Figures(), s.pool.State()
 		sr := StepReport{Name: s.def.Name, Mode: st.Mode, Workers: st.Workers, Threads: st.Threads, Concurrency: st.Concurrency, Because: s.choice.Because,
 			Attempts: st.Attempts, Retries: st.Retries, Crashes: st.Crashes, P50: f.P50.Seconds(), P99: f.P99.Seconds()}
+		s.mu.Lock()
+		sr.Retried = s.retried
+		s.mu.Unlock()
+		if s.limit != nil {
+			if l := s.limit.State(); l.Limit > 0 {
+				sr.Limit = &l.Limit
+				sr.Concurrency = l.Limit
+				if s.auto() {
+					sr.Because = l.Because
+				}
+			}
+		}
 		if st.CPU >= 0 {
 			cpu, wait := st.CPU.Seconds(), max(0, (st.Service-st.CPU).Seconds())
 			sr.CPU, sr.Wait = &cpu, &wait

@@ -24,6 +24,7 @@ type step struct {
 	def    Step
 	choice choice
 	pool   tandem.Pool
+	limits Limits
 	limit  *limit.Limit // nil means none beyond the pool's
 	in     *queue.Memory
 	next   *step // nil for the last
@@ -94,4 +95,15 @@ func (s *step) over() bool {
 }
 
 // paused is why nothing is started for now, or empty.
-func (s *step) paused() string { return "" }
+func (s *step) paused() string {
+	if s.limit == nil {
+		return ""
+	}
+	if st := s.limit.State(); st.Breaker != limit.Closed || st.Held > 0 {
+		return st.Because
+	}
+	return ""
+}
+
+// auto reports whether the run finds out how many tasks may be in flight.
+func (s *step) auto() bool { return s.limits.Auto }

@@ -116,7 +116,7 @@ func (f *File) resolve(path string) string {
 func (f *File) source(s Surroundings) (tandem.Source, error) {
 	from := f.From
 	if s.Again != nil {
-		return s.Again.source()
+		return s.Again, nil
 	}
 	text := func(src, key string, make func(name string, open source.Opener) tandem.Source) (tandem.Source, error) {
 		path, err := f.fixedPath(src, "from", key)

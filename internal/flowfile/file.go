@@ -169,6 +169,7 @@ type Backoff struct{ First, Longest time.Duration }
 // SQL is one statement per item.
 type SQL struct {
 	Open   string `json:"open" jsonschema:"description=The database: sqlite:PATH."`
+	Setup  string `json:"setup,omitempty" jsonschema:"description=Run once before the first item\\, for example CREATE TABLE IF NOT EXISTS …; makes the file when it is not there."`
 	Exec   string `json:"exec,omitempty" jsonschema:"description=A statement with ? for each value."`
 	Query  string `json:"query,omitempty" jsonschema:"description=A query with ? for each value; the rows are the value."`
 	Values []any  `json:"values,omitempty" jsonschema:"description=An expression for each ?\\, for example item.id."`

@@ -14,14 +14,15 @@ import (
 
 // command is the handler of a run or a shell step.
 func (f *File) command(d *Step, s Surroundings, cores int) (engine.Handler, error) {
-	c := handler.CommandConfig{Step: d.Name, Dir: f.Dir, Env: handler.Budget(s.Env, d.budget()), Extra: func(t *tandem.Task) []string {
+	c := handler.CommandConfig{Step: d.Name, Dir: f.Dir, Env: s.Env, Extra: func(t *tandem.Task) []string {
 		return []string{"TANDEM_RUN_ID=" + s.Run, "TANDEM_STEP=" + d.Name, "TANDEM_ITEM_ID=" + printableID(t.ID), fmt.Sprint("TANDEM_ATTEMPT=", t.Attempts)}
 	}}
 	if d.t.stdin != nil {
 		c.Stdin = d.t.stdin.Value
 	}
 	if d.Shell != "" {
-		return engine.Func{Do: handler.Shell(c, d.t.script, texts(d.t.params)), Default: cores}, nil
+		return engine.Func{Default: cores, Do: handler.Shell(handler.ShellConfig{Step: c.Step, Script: d.t.script, Params: texts(d.t.params),
+			Stdin: c.Stdin, Dir: c.Dir, Env: c.Env, Extra: c.Extra})}, nil
 	}
 	c.Argv = texts(d.t.argv)
 	return engine.Func{Do: handler.Command(c), Default: cores}, nil
@@ -39,7 +40,7 @@ func texts(all []*expr.Template) (funcs []func(*tandem.Task) (string, error)) {
 
 func (f *File) http(d *Step) (engine.Handler, error) {
 	c := handler.HTTPConfig{Step: d.Name, Method: strings.ToUpper(d.HTTP.Method), Concurrency: f.inFlight(d), URL: d.t.url.Text,
-		Headers: map[string]func(*tandem.Task) (string, error){}, Key: func(t *tandem.Task) string { return f.names.Key(d.Name, t) }}
+		Headers: map[string]func(*tandem.Task) (string, error){}}
 	for _, r := range d.HTTP.Expect {
 		c.Expect = append(c.Expect, handler.StatusRange{From: r.From, To: r.To})
 	}
@@ -88,10 +89,7 @@ func keep(condition *expr.Template) func(context.Context, *tandem.Task) tandem.R
 }
 
 func (f *File) write(d *Step) engine.Handler {
-	return engine.Func{Default: 16, Do: handler.Write(handler.WriteConfig{Step: d.Name, Body: d.t.body.Value, Path: func(t *tandem.Task) (string, error) {
-		path, err := d.t.path.Text(t)
-		return f.resolve(path), err
-	}})}
+	return engine.Func{Default: 16, Do: handler.Write(handler.WriteConfig{Step: d.Name, Path: d.t.path.Text, Body: d.t.body.Value, Dir: f.Dir})}
 }
 
 func (f *File) sql(i int) (engine.Handler, error) {
@@ -100,17 +98,18 @@ func (f *File) sql(i int) (engine.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	scheme, path, ok := strings.Cut(open, ":")
-	if !ok || scheme != "sqlite" || path == "" {
-		return nil, f.Errorf("for example sqlite:out/items.db", []any{"steps", i, "sql", "open"}, "want sqlite:PATH, got %q", open)
-	}
-	c := sqlite.Config{Step: d.Name, Path: f.resolve(path), Exec: d.SQL.Exec, Query: d.SQL.Query}
+	c := sqlite.SQLConfig{Step: d.Name, Open: open, Dir: f.Dir, Setup: d.SQL.Setup, Exec: d.SQL.Exec, Query: d.SQL.Query, Concurrency: int(max(d.Concurrency, 0)),
+		Tasks: func(t *tandem.Task) ([]*tandem.Task, error) { return t.Batch, nil }}
 	for _, v := range d.t.values {
 		c.Values = append(c.Values, v.Eval)
 	}
-	do, closer, err := sqlite.Handler(c)
+	do, stop, err := sqlite.SQL(c)
 	if err != nil {
 		return nil, err
 	}
-	return engine.Func{Do: do, Close: closer, Default: 1}, nil
+	most := 1 // SQLite has one writer at a time
+	if c.Query != "" {
+		most = 4
+	}
+	return engine.Func{Do: do, Close: stop, Default: most}, nil
 }

@@ -95,6 +95,93 @@ steps:
 into: {jsonl: out.jsonl}
 `
 
+// whole has every key that good has not.
+const whole = `tandem: v1
+name: invoices
+params:
+  inbox: ./inbox
+  model: {type: text, default: small-1, about: which model}
+  most: {type: int, default: 40}
+  share: 0.5
+  db: {about: the database}
+secrets: secrets.env
+pools:
+  llm: {concurrency: auto, max: 64, rate: 600/min, breaker: {failures: 10, pause: 30s}}
+from: {csv: "${{ params.inbox }}/list.csv"}
+steps:
+  - {name: parse, python: "pdfwork:extract", args: {path: "${{ item.value.path }}"}, workers: cores-1, budget: keep, retry: {attempts: 2}}
+  - {name: long, keep: "${{ len(steps.parse.text) > params.most }}"}
+  - name: ask
+    pool: llm
+    http: {post: "https://llm/x", headers: {Authorization: "Bearer ${{ secrets.TOKEN }}"}, json: {model: "${{ params.model }}", prompt: "${{ steps.parse.text }}"}}
+    retry: {attempts: 6, backoff: 1s..60s, when: [429, 5xx, timeout, reset, dns, crash, "exit:3", ValueError]}
+  - {name: shrink, shell: "convert ${{ item.value.path }} ${{ tmp.file('a.png') }}", when: "${{ prev.json.total > 3 }}", stdin: "x", budget: 2}
+  - {name: page, write: {path: "out/${{ item.id }}.json", body: "${{ steps.ask.json }}"}, concurrency: auto, max: 9, rate: 5/hour}
+  - name: store
+    batch: {size: 200, every: 2s}
+    sql: {open: "sqlite:${{ params.db }}", setup: CREATE TABLE IF NOT EXISTS t (id), exec: "INSERT INTO t VALUES (?, ?, ?)", values: [item.id, 3, "${{ prev }}"]}
+    breaker: {failures: 3}
+into: {csv: out.csv, columns: {id: "${{ item.id }}", total: "${{ steps.ask.json.total }}"}}
+order: keep
+failures: {stop_after: 5%, save: out/failed.jsonl}
+resume: {file: .tandem/invoices.journal, sync: always}
+`
+
+func TestTheWholeLanguage(t *testing.T) {
+	f, err := Parse("whole.yaml", []byte(whole))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := f.Steps
+	if p := f.Pools["llm"]; p.Concurrency != auto || p.Max != 64 || p.Rate != 10 || p.Breaker != (BreakerConfig{10, 30 * time.Second}) {
+		t.Errorf("pool: %+v", p)
+	}
+	if w := s[0].Workers; w.count(4) != 3 || w.count(1) != 1 || s[0].budget() != 0 || s[3].budget() != 2 || s[2].budget() != 1 {
+		t.Errorf("workers %+v, budgets %d %d %d", w, s[0].budget(), s[3].budget(), s[2].budget())
+	}
+	if !s[0].t.kept || s[1].t.kept || !s[2].t.kept || !s[3].t.tmp || s[4].t.tmp {
+		t.Error("which steps' values later steps ask for, or who makes temporary files")
+	}
+	if b := s[2].Retry.Backoff; b.First != time.Second || b.Longest != time.Minute || s[0].Retry.Attempts != 2 {
+		t.Errorf("retry: %+v", b)
+	}
+	for _, c := range []struct {
+		e    tandem.Error
+		o    tandem.Outcome
+		want bool
+	}{{tandem.Error{Kind: "status", Reason: "429"}, tandem.Failed, true}, {tandem.Error{Kind: "status", Reason: "404"}, tandem.Failed, false},
+		{tandem.Error{Kind: "network", Reason: "dns"}, tandem.Failed, true}, {tandem.Error{Kind: "network", Reason: "refused"}, tandem.Failed, false},
+		{tandem.Error{Kind: "exit", Reason: "exit 3"}, tandem.Failed, true}, {tandem.Error{Kind: "exception", Reason: "ValueError"}, tandem.Failed, true},
+		{tandem.Error{Kind: "exception", Reason: "KeyError"}, tandem.Failed, false}, {tandem.Error{Kind: "timeout"}, tandem.TimedOut, true}} {
+		if got := s[2].Retry.matches(c.o, &c.e); got != c.want {
+			t.Errorf("%+v: another attempt %v", c.e, got)
+		}
+	}
+	if f.Failures.StopAfter.Share != 0.05 || f.Resume.Sync != "always" || f.Into.order[1] != "total" || f.Order != "keep" {
+		t.Errorf("%+v %+v %+v", f.Failures, f.Resume, f.Into)
+	}
+}
+
+func TestParameters(t *testing.T) {
+	for _, c := range []struct{ given, want string }{
+		{"", "db: has no default"}, {"db=x.db", ""}, {"db=x.db most=many", "want a value of type int"}, {"db=x.db mots=3", "did you mean `most`"}, {"db", "NAME=VALUE"},
+		{"db=x.db share=1 most=7", ""},
+	} {
+		f, err := Parse("whole.yaml", []byte(whole))
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = f.SetParams(strings.Fields(c.given))
+		text := ""
+		if e, ok := errors.AsType[*tandem.Error](err); ok {
+			text = e.Error() + " " + e.Hint
+		}
+		if (c.want == "") != (err == nil) || !strings.Contains(text, c.want) {
+			t.Errorf("%s: %q, want %q", c.given, text, c.want)
+		}
+	}
+}
+
 func TestAGoodFileIsReadWhole(t *testing.T) {
 	f, err := Parse("good.yaml", []byte(good))
 	if err != nil {
@@ -171,10 +258,12 @@ func TestSchemaAgreesWithTheParser(t *testing.T) {
 		}
 		return schema.Validate(v)
 	}
-	if err := valid([]byte(good)); err != nil {
-		t.Errorf("the schema refuses a good file: %v", err)
+	for _, file := range []string{good, whole} {
+		if err := valid([]byte(file)); err != nil {
+			t.Errorf("the schema refuses a good file: %v", err)
+		}
 	}
-	for _, name := range []string{"unknown-key", "unknown-root-key", "wrong-type", "no-verb", "two-verbs", "missing", "version", "no-source", "two-sources", "units", "mode", "list-root", "on-off"} {
+	for _, name := range []string{"unknown-key", "unknown-root-key", "wrong-type", "no-verb", "two-verbs", "missing", "version", "no-source", "two-sources", "units", "mode", "list-root", "on-off", "retry", "batch", "into"} {
 		src, err := os.ReadFile("testdata/bad/" + name + ".yaml")
 		if err != nil {
 			t.Fatal(err)
@@ -187,6 +276,7 @@ func TestSchemaAgreesWithTheParser(t *testing.T) {
 
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(good))
+	f.Add([]byte(whole))
 	files, _ := filepath.Glob("testdata/bad/*.yaml")
 	for _, path := range files {
 		if src, err := os.ReadFile(path); err == nil {

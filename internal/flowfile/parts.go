@@ -1,11 +1,6 @@
 package flowfile
 
-import (
-	"fmt"
-	"strings"
-
-	"tandem"
-)
+import "fmt"
 
 type reads = map[string]func(*node, []any)
 

@@ -38,7 +38,8 @@ func Schema() []byte {
 	from := props(root, "properties", "from")
 	either(props(from, "properties", "files"), text, texts)
 	props(from, "properties", "range")["pattern"] = `^-?[0-9]+\.\.-?[0-9]+$`
-	exactlyOne(from, "files", "lines", "jsonl", "range")
+	exactlyOne(from, sources...)
+	exactlyOne(props(root, "properties", "into"), sinks...)
 
 	step := props(root, "properties", "steps", "items")
 	exactlyOne(step, verbs...)
@@ -46,8 +47,45 @@ func Schema() []byte {
 		argv := props(step, "properties", name)
 		argv["minItems"], argv["items"] = 1, map[string]any{"type": []string{"string", "number"}}
 	}
-	duration := props(step, "properties", "timeout")
-	duration["type"], duration["pattern"] = "string", `^([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+$`
+	duration := func(m map[string]any) {
+		m["type"], m["pattern"] = "string", `^([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+$`
+	}
+	duration(props(step, "properties", "timeout"))
+	duration(props(step, "properties", "batch", "properties", "every"))
+	positive := map[string]any{"type": "integer", "minimum": 1}
+	pools := props(root, "properties", "pools", "additionalProperties")
+	for _, limits := range []map[string]any{step, pools} {
+		either(props(limits, "properties", "concurrency"), positive, map[string]any{"const": "auto"})
+		rate := props(limits, "properties", "rate")
+		rate["type"], rate["pattern"] = "string", `^[0-9.]+ */ *(s|sec|second|m|min|minute|h|hour)$`
+		duration(props(limits, "properties", "breaker", "properties", "pause"))
+	}
+	object := func(m map[string]any, alternatives ...any) { // what may stand in place of an object
+		nested := map[string]any{}
+		for _, k := range []string{"type", "properties", "additionalProperties", "patternProperties", "required"} {
+			if v, ok := m[k]; ok {
+				nested[k] = v
+				delete(m, k)
+			}
+		}
+		m["anyOf"] = append(alternatives, nested)
+	}
+	either(props(step, "properties", "workers"), positive, map[string]any{"type": "string", "pattern": `^(cores( *[-+] *[0-9]+)?|[0-9.]+%)$`})
+	either(props(step, "properties", "budget"), positive, map[string]any{"const": "keep"})
+	plain(props(step, "properties", "workers"))
+	pause := props(step, "properties", "retry", "properties", "backoff")
+	plain(pause)
+	pause["type"], pause["pattern"] = "string", `^[0-9.]+[a-zµ]+(\.\.[0-9.]+[a-zµ]+)?$`
+	either(props(step, "properties", "retry", "properties", "when"), text, map[string]any{"type": "array", "items": map[string]any{"type": []string{"string", "integer"}}})
+	for _, k := range []string{"keep", "when"} {
+		props(step, "properties", k)["pattern"] = `^\$\{\{`
+	}
+	stop := props(root, "properties", "failures", "properties", "stop_after")
+	plain(stop)
+	either(stop, positive, map[string]any{"type": "string", "pattern": `^[0-9.]+%$`})
+	object(props(root, "properties", "resume"), text)
+	value := map[string]any{"type": []string{"string", "number", "boolean"}}
+	object(props(root, "properties", "params", "additionalProperties"), value)
 	size := props(step, "properties", "queue", "properties", "bytes")
 	either(size, map[string]any{"type": "integer", "minimum": 1}, map[string]any{"type": "string", "pattern": `^[0-9.]+ *([kKMGT]i?B|B)?$`})
 	http := props(step, "properties", "http")
@@ -63,6 +101,13 @@ func Schema() []byte {
 		panic("flowfile: the schema is not JSON: " + err.Error())
 	}
 	return out.Bytes()
+}
+
+// plain takes away what a struct has and the text that stands for it has not.
+func plain(m map[string]any) {
+	for _, k := range []string{"properties", "additionalProperties", "patternProperties", "required"} {
+		delete(m, k)
+	}
 }
 
 // exactlyOne demands one of the keys and refuses a second.

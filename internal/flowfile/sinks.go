@@ -1,10 +1,11 @@
 package flowfile
 
 import (
+	"os"
+
 	"tandem"
 	"tandem/engine"
 	"tandem/internal/sink"
-	"tandem/internal/source"
 	"tandem/internal/sqlite"
 )
 
@@ -21,7 +22,7 @@ func (f *File) sinks(flow *engine.Flow, s Surroundings) error {
 			return err
 		}
 		if s.Again != nil {
-			path = s.Again.next(path)
+			path = s.Again.beside()
 		}
 		if save, err = sink.OpenFailed(path); err != nil {
 			return err
@@ -29,13 +30,13 @@ func (f *File) sinks(flow *engine.Flow, s Surroundings) error {
 	}
 	switch {
 	case s.Again != nil && main != nil:
-		main = &goesOn{Resumer: main, position: -1, forget: s.Again.has}
+		main = &goesOn{Resumer: main, position: tandem.End, forget: s.Again.Has}
 	case s.Resume && main != nil:
 		main = &goesOn{Resumer: main, position: s.Position}
 	}
 	if s.Resume && save != nil {
 		// Lines of items that had not ended for good are dropped; they will be written again.
-		save = &goesOn{Resumer: save, position: -1, forget: func(id string) bool { return !s.Ended(id) }}
+		save = &goesOn{Resumer: save, position: tandem.End, forget: func(id string) bool { return !s.Ended(id) }}
 	}
 	if main != nil {
 		flow.Sink = main
@@ -72,13 +73,13 @@ func (f *File) sink(s Surroundings) (tandem.Resumer, error) {
 		}
 		return sink.OpenDir(path, c)
 	}
-	return sqlite.Open(path, sqlite.SinkConfig{Table: into.Table})
+	return sqlite.Open(sqlite.SinkConfig{Path: path, Table: into.Table})
 }
 
 // goesOn is a sink that goes on behind what an earlier run wrote, in place of starting afresh.
 type goesOn struct {
 	tandem.Resumer
-	position int64                // -1 means the end
+	position int64                // or tandem.End
 	forget   func(id string) bool // items that run again; may be nil
 }
 
@@ -98,10 +99,11 @@ func (g *goesOn) Flush() (lost int, err error) {
 	return 0, nil
 }
 
-// Again is the failed items of an earlier run, to be run again.
+// Again is the failed items of an earlier run, to be run again. Those that fail again are kept in a file beside, which takes the old one's place when all have
+// been tried: a run that is killed leaves the old one as it was.
 type Again struct {
-	path  string
-	roots map[string]bool // ids of the source's items
+	*sink.FailedItems
+	path string
 }
 
 // ReadFailed reads the file that failures.save names.
@@ -114,12 +116,16 @@ func (f *File) ReadFailed() (*Again, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &Again{path: path}
-	a.roots, err = source.FailedIDs(path)
-	return a, err
+	items, err := sink.ReadFailed(path)
+	return &Again{items, path}, err
 }
 
-// Len is how many items of the source there are to retry.
-func (a *Again) Len() int { return len(a.roots) }
+func (a *Again) beside() string { return a.path + ".again" }
 
-func (a *Again) source() (tandem.Source, error) { return source.Failed(a.path), nil }
+// Tried puts the file with what failed again in the place of the old one.
+func (a *Again) Tried() error {
+	if err := os.Rename(a.beside(), a.path); err != nil {
+		return &tandem.Error{Op: "keep the failed items in", On: a.path, Kind: tandem.KindSink, Message: reason(err), Hint: "they are in " + a.beside(), Err: err}
+	}
+	return nil
+}

@@ -53,7 +53,7 @@ func (d *decoder) expect(h *HTTP, n *node, path []any) {
 
 func (d *decoder) sql(s *SQL, n *node, path []any) {
 	m := d.fields(n, path, reads{
-		"open": d.text(&s.Open), "exec": d.text(&s.Exec), "query": d.text(&s.Query),
+		"open": d.text(&s.Open), "setup": d.text(&s.Setup), "exec": d.text(&s.Exec), "query": d.text(&s.Query),
 		"values": func(n *node, path []any) {
 			items, ok := n.value.([]*node)
 			if !ok || len(items) == 0 {

@@ -18,10 +18,13 @@ const (
 	Ignore           // nothing was asked
 )
 
+// defaultMax is where a search ends that is given no end.
+const defaultMax = 1024
+
 // Bounds are those of a Controller.
 type Bounds struct {
 	Min   int // zero means 1
-	Max   int // zero means 1024
+	Max   int // zero means 1024: most systems give a process about as many files
 	Start int // where the search starts; zero means 2, which is still without a queue on nearly every server
 }
 
@@ -89,7 +92,7 @@ type window struct {
 // NewController is a Controller that has seen nothing.
 func NewController(b Bounds) *Controller {
 	lo := max(b.Min, 1)
-	hi := max(cmp.Or(b.Max, 1024), lo)
+	hi := max(cmp.Or(b.Max, defaultMax), lo)
 	c := &Controller{min: float64(lo), max: float64(hi), because: "no answer yet"}
 	c.set(float64(cmp.Or(b.Start, 2)))
 	return c

@@ -32,6 +32,14 @@ type Config struct {
 	Breaker     Breaker
 }
 
+// Most is the largest number of tasks that the Limit will let be in flight; zero means any number.
+func (c Config) Most() int {
+	if c.Auto {
+		return cmp.Or(c.Max, defaultMax)
+	}
+	return c.Concurrency
+}
+
 // Limit is made by New.
 type Limit struct {
 	cfg    Config

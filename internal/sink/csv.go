@@ -102,11 +102,14 @@ func (s *CSV) Resume(position int64) error {
 		return err
 	}
 	f, err := os.Open(s.path)
+	if position == tandem.End && errors.Is(err, os.ErrNotExist) {
+		return s.Begin()
+	}
 	if err == nil {
 		have := make([]byte, len(s.header))
 		n, _ := io.ReadFull(f, have)
 		f.Close()
-		if position < int64(len(have)) || string(have[:n]) != string(s.header[:n]) {
+		if position >= 0 && position < int64(len(have)) || n < len(have) || string(have[:n]) != string(s.header[:n]) {
 			return &tandem.Error{Op: "resume the sink", On: s.name, Kind: tandem.KindSink, Message: "its columns are not those of this flow", Hint: "run again without --resume"}
 		}
 	}

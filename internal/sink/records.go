@@ -6,6 +6,7 @@
 package sink
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"os"
@@ -219,12 +220,18 @@ func (s *records) Resume(position int64) error {
 	}
 	f, err := os.OpenFile(s.path, os.O_RDWR, 0)
 	if err != nil {
+		if errors.Is(err, os.ErrNotExist) && position == tandem.End {
+			return s.Begin()
+		}
 		if errors.Is(err, os.ErrNotExist) {
 			return fail("it is gone, and the lines of the earlier run with it", again, err)
 		}
 		return fail(cause(err), "is it writable?", err)
 	}
 	info, err := f.Stat()
+	if err == nil && position == tandem.End {
+		position, err = lastLine(f, info.Size())
+	}
 	switch {
 	case err != nil:
 		err = fail(cause(err), "", err)
@@ -249,6 +256,23 @@ func (s *records) Resume(position int64) error {
 	}
 	s.w, s.file, s.size, s.regular = f, f, position, true
 	return nil
+}
+
+// lastLine is where the last whole line ends.
+func lastLine(f *os.File, size int64) (int64, error) {
+	buf := make([]byte, 64<<10)
+	for end := size; end > 0; {
+		begin := max(0, end-int64(len(buf)))
+		part := buf[:end-begin]
+		if _, err := f.ReadAt(part, begin); err != nil {
+			return 0, err
+		}
+		if i := bytes.LastIndexByte(part, '\n'); i >= 0 {
+			return begin + int64(i) + 1, nil
+		}
+		end = begin
+	}
+	return 0, nil
 }
 
 func endsLine(f *os.File, position int64) bool {

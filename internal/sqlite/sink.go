@@ -180,11 +180,14 @@ func (s *Sink) Write(ended []*tandem.Task) (int, error) {
 func (s *Sink) Position(bool) (int64, error) { return 0, s.broken }
 
 // Resume is tandem.Resumer's. Rows that the run does not know of stay, and are replaced when their items end again.
-func (s *Sink) Resume(int64) error {
+func (s *Sink) Resume(position int64) error {
 	gone := func(what string) error {
 		return &tandem.Error{Op: "resume the sink", On: s.cfg.Path, Kind: tandem.KindSink, Message: what + " is gone, and the rows of the earlier run with it", Hint: "run again without --resume"}
 	}
 	if _, err := os.Stat(s.cfg.Path); errors.Is(err, os.ErrNotExist) {
+		if position == tandem.End {
+			return s.Begin()
+		}
 		return gone("it")
 	}
 	if err := s.connect("rw"); err != nil {

@@ -24,6 +24,7 @@ type SQLConfig struct {
 	Step   string
 	Open   string // "sqlite:PATH"
 	Dir    string // where a relative path is looked up; empty means the working directory
+	Setup  string // run once at the start, for example CREATE TABLE IF NOT EXISTS …; the file is made when it is not there. Empty means nothing
 	Exec   string // a statement that changes something, or
 	Query  string // one that gives rows
 	Values []func(*tandem.Task) (any, error)
@@ -76,10 +77,10 @@ func (s *statement) open() error {
 	if !filepath.IsAbs(path) {
 		path = filepath.Join(s.c.Dir, path)
 	}
-	if info, err := os.Stat(path); err != nil || info.IsDir() {
+	if info, err := os.Stat(path); (err != nil || info.IsDir()) && (s.c.Setup == "" || !errors.Is(err, os.ErrNotExist)) {
 		msg, hint := "it is a directory", "name the database's file"
 		if err != nil {
-			msg, hint = cause(err), "make it first: sqlite3 "+filepath.Base(path)+" < schema.sql"
+			msg, hint = cause(err), "make it first: sqlite3 "+filepath.Base(path)+" < schema.sql, or give the step setup: CREATE TABLE IF NOT EXISTS …"
 			if _, derr := os.Stat(filepath.Dir(path)); derr != nil {
 				hint = "its directory is not there either: is the path right?"
 			}
@@ -89,6 +90,10 @@ func (s *statement) open() error {
 	lock, most := "immediate", 1
 	if s.c.Query != "" {
 		lock, most = "deferred", s.c.Concurrency
+	}
+	if err := s.setup(path); err != nil {
+		reason, msg, hint := explain(err)
+		return &tandem.Error{Op: "run the setup of step", On: s.c.Step, Kind: tandem.KindDatabase, Reason: reason, Message: path + ": " + msg, Hint: hint, Err: err}
 	}
 	var err error
 	if s.db, err = connect(path, "rw", lock); err == nil {
@@ -106,6 +111,25 @@ func (s *statement) open() error {
 	e := fail(tandem.KindDatabase, path+": "+msg, hint, err).(*tandem.Error)
 	e.Reason = reason
 	return e
+}
+
+// setup runs what the flow wants to be there.
+func (s *statement) setup(path string) error {
+	if s.c.Setup == "" {
+		return nil
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	db, err := connect(path, "rwc", "immediate")
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	return patient(context.Background(), s.c.Wait, func() error {
+		_, err := db.Exec(s.c.Setup)
+		return err
+	})
 }
 
 // compile prepares the statement and holds its parameters against the values. EXPLAIN binds them and runs nothing.
