@@ -16,14 +16,16 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
 
 	"tandem"
-	"tandem/internal/proc"
 )
+
+const mostComplaint = 64 << 10 // bytes that are read of an answer with a bad status
 
 // StatusRange is a range of HTTP statuses that count as good, both ends included.
 type StatusRange struct{ From, To int }
@@ -38,13 +40,19 @@ type HTTPConfig struct {
 	File        func(*tandem.Task) (string, error)       // path of a file to send; nil means none
 	Expect      []StatusRange                            // empty means 200 to 299
 	Concurrency int
-	MaxResponse int64 // bytes of an answer; zero means 8 MiB
+	MaxResponse int64 // bytes of an answer, after decompression; zero means 8 MiB
+
+	// Key names the item to the server, so that it can tell a repeated POST or PATCH from a second one: those are sent with it as Idempotency-Key unless
+	// Headers has one. What a header cannot hold is escaped. Nil or "" means none.
+	Key func(*tandem.Task) string
 }
 
 // HTTP is the handler of an http step. Close its connections with the second result.
 //
 // The result is {"status":201,"json":…}, {"status":200,"text":…} or {"status":200,"base64":…}, by what the server sent. A request whose kept-alive
-// connection was closed by the server before any byte of the answer is sent once more on a fresh one; any other failure is the item's.
+// connection was closed by the server before any byte of the answer is sent once more on a fresh one; any other failure is the item's. An answer that is too
+// large is given up as soon as that is known, with its connection. A redirect that leads back to where it came from is a failure that no other attempt can help.
+// A Retry-After of a failed status, an hour at most, is in the error's After.
 func HTTP(c HTTPConfig) (func(context.Context, *tandem.Task) tandem.Result, func()) {
 	if c.MaxResponse <= 0 {
 		c.MaxResponse = 8 << 20
@@ -55,9 +63,9 @@ func HTTP(c HTTPConfig) (func(context.Context, *tandem.Task) tandem.Result, func
 	dialer := net.Dialer{Timeout: 30 * time.Second}
 	tr := &lean{dialer: dialer, idle: idle{most: max(c.Concurrency, 1), timeout: idleTimeout}, behind: &http.Transport{
 		Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: c.Concurrency, IdleConnTimeout: idleTimeout,
-		DialContext: dialer.DialContext, TLSHandshakeTimeout: 20 * time.Second, ForceAttemptHTTP2: true,
+		DialContext: dialer.DialContext, TLSHandshakeTimeout: 20 * time.Second, ForceAttemptHTTP2: true, MaxResponseHeaderBytes: mostHeader,
 	}}
-	h := &requester{c: c, client: &http.Client{Transport: tr}}
+	h := &requester{c: c, client: &http.Client{Transport: tr, CheckRedirect: noLoop}}
 	return h.do, tr.CloseIdleConnections
 }
 
@@ -76,24 +84,48 @@ func (h *requester) do(ctx context.Context, t *tandem.Task) tandem.Result {
 		return h.network(ctx, req, err)
 	}
 	defer resp.Body.Close()
+	if !h.expected(resp.StatusCode) {
+		return h.status(ctx, req, resp)
+	}
+	if resp.ContentLength > h.c.MaxResponse && req.Method != http.MethodHead {
+		return h.tooLarge(req, fmt.Sprintf("an answer of %d bytes, more than %d", resp.ContentLength, h.c.MaxResponse))
+	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, h.c.MaxResponse+1))
 	if err != nil {
 		return h.network(ctx, req, err)
 	}
 	if int64(len(body)) > h.c.MaxResponse {
-		return h.failed(tandem.KindTooLarge, fmt.Sprintf("%s %s answered more than %d bytes", req.Method, shown(req.URL), h.c.MaxResponse), "the answer is kept in memory; fetch large files with a command", nil)
+		return h.tooLarge(req, fmt.Sprintf("more than %d bytes", h.c.MaxResponse))
 	}
-	for _, r := range h.c.Expect {
-		if resp.StatusCode >= r.From && resp.StatusCode <= r.To {
-			return tandem.Give(response(resp.StatusCode, resp.Header.Get("Content-Type"), body))
-		}
+	return tandem.Give(response(resp.StatusCode, resp.Header.Get("Content-Type"), body))
+}
+
+func (h *requester) expected(status int) bool {
+	return slices.ContainsFunc(h.c.Expect, func(r StatusRange) bool { return status >= r.From && status <= r.To })
+}
+
+func (h *requester) tooLarge(req *http.Request, what string) tandem.Result {
+	r := h.failed(tandem.KindTooLarge, fmt.Sprintf("%s %s answered %s", req.Method, shown(req.URL), what), "the answer is kept in memory; fetch large files with a command", nil)
+	r.Err.Again = tandem.AgainNever
+	return r
+}
+
+// status is the failure of an answer with a status that was not expected. It quotes the beginning of the body and reads no more than keeps the connection.
+func (h *requester) status(ctx context.Context, req *http.Request, resp *http.Response) tandem.Result {
+	body, err := io.ReadAll(io.LimitReader(resp.Body, min(mostComplaint, h.c.MaxResponse)+1))
+	if err != nil && ctx.Err() != nil {
+		return h.network(ctx, req, err)
 	}
 	msg := fmt.Sprintf("%s %s answered %s, want %s", req.Method, shown(req.URL), resp.Status, h.want())
+	after, asked, note := retryAfter(resp.Header.Get("Retry-After"), time.Now())
 	if s := strings.TrimSpace(string(body[:min(len(body), 200)])); s != "" && utf8.ValidString(s) {
 		msg += ": " + s
 	}
-	r := h.failed(tandem.KindStatus, msg, "", nil)
+	r := h.failed(tandem.KindStatus, msg+note, "", nil)
 	r.Err.Reason = strconv.Itoa(resp.StatusCode)
+	if asked {
+		r.Err.Again, r.Err.After = tandem.AgainYes, after
+	}
 	return r
 }
 
@@ -171,6 +203,11 @@ func (h *requester) request(ctx context.Context, t *tandem.Task) (*http.Request,
 		}
 		req.Header.Set(name, v)
 	}
+	if h.c.Key != nil && (req.Method == http.MethodPost || req.Method == http.MethodPatch) && len(req.Header.Values("Idempotency-Key")) == 0 {
+		if key := h.c.Key(t); key != "" {
+			req.Header.Set("Idempotency-Key", headerText(key))
+		}
+	}
 	if req.GetBody != nil || body == nil {
 		// Lets net/http repeat a POST whose connection was closed before it could be sent; it looks at this key only, and nil is not sent.
 		if _, set := req.Header["Idempotency-Key"]; !set {
@@ -178,37 +215,6 @@ func (h *requester) request(ctx context.Context, t *tandem.Task) (*http.Request,
 		}
 	}
 	return req, nil
-}
-
-func (h *requester) network(ctx context.Context, req *http.Request, err error) tandem.Result {
-	if ctx.Err() != nil {
-		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			return tandem.Result{Outcome: tandem.TimedOut, Err: h.error(tandem.KindTimeout, fmt.Sprintf("%s %s: no whole answer in time", req.Method, shown(req.URL)), "raise the step's timeout, or lower its concurrency", err)}
-		}
-		return tandem.Result{Outcome: tandem.Canceled, Err: h.error(tandem.KindCanceled, "the run was stopped", "", err)}
-	}
-	cause, hint, why := err, "", ""
-	if u, ok := errors.AsType[*url.Error](err); ok {
-		cause = u.Err
-	}
-	switch {
-	case errors.Is(err, proc.ErrRefused):
-		why, hint = "refused", "is the server running, and is the address right?"
-	case errors.Is(err, proc.ErrReset), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		why = "reset"
-	case errors.Is(err, proc.ErrOpenFiles):
-		why, hint = "open_files", "too many open files: raise ulimit -n or lower the step's concurrency"
-	default:
-		if d, ok := errors.AsType[*net.DNSError](err); ok {
-			why = "dns"
-			if d.IsNotFound {
-				hint = "no such host: is the name right?"
-			}
-		}
-	}
-	r := h.failed(tandem.KindNetwork, fmt.Sprintf("%s %s: %v", req.Method, shown(req.URL), cause), hint, err)
-	r.Err.Reason = why
-	return r
 }
 
 func (h *requester) failed(kind, msg, hint string, err error) tandem.Result {

@@ -36,8 +36,10 @@ type lean struct {
 }
 
 var (
-	errHeader = fmt.Errorf("the answer's header is larger than %d bytes", mostHeader)
-	errLate   = errors.New("the server gave up waiting for a request")
+	errHeader     = fmt.Errorf("the answer's header is larger than %d bytes", mostHeader)
+	errLate       = errors.New("the server gave up waiting for a request")
+	errUnanswered = errors.New("the server closed the connection without an answer")
+	errMalformed  = errors.New("the answer is not HTTP")
 )
 
 var (
@@ -154,7 +156,7 @@ func (l *lean) exchange(ctx context.Context, c *conn, r *http.Request) (resp *ht
 	for resp == nil || resp.StatusCode < 200 && resp.StatusCode != http.StatusSwitchingProtocols { // these only announce the answer
 		if resp, err = http.ReadResponse(in, r); err != nil {
 			release(in)
-			return nil, false, noEOF(err)
+			return nil, false, named(noEOF(err))
 		}
 	}
 	if kept && resp.StatusCode == http.StatusRequestTimeout && resp.Close {
@@ -186,9 +188,18 @@ func send(c *conn, r *http.Request) error {
 
 func noEOF(err error) error {
 	if errors.Is(err, io.EOF) {
-		return errors.New("the server closed the connection without an answer")
+		return errUnanswered
 	}
 	return err
+}
+
+// named gives a name to what http.ReadResponse says of an answer it cannot read.
+func named(err error) error {
+	_, network := errors.AsType[net.Error](err)
+	if network || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, errUnanswered) || errors.Is(err, errHeader) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", errMalformed, err)
 }
 
 func release(in *bufio.Reader) {

@@ -103,14 +103,14 @@ func TestReachSlowStartUp(t *testing.T) {
 
 func TestReachIdleAndClockJumps(t *testing.T) {
 	for name, c := range map[string]*client{
-		"idle":       {pause: func(at float64) bool { return at > 20 && at < 320 }},
-		"back":       {jump: func(at float64) float64 { return at - 3600*float64(int(at)/320) }},
-		"forth":      {jump: func(at float64) float64 { return at + 3600*float64(int(at)/320) }},
+		"idle":       {pause: func(at float64) bool { return at > 20 && at < 60 }},
+		"back":       {jump: func(at float64) float64 { return at - 3600*float64(int(at)/40) }},
+		"forth":      {jump: func(at float64) float64 { return at + 3600*float64(int(at)/40) }},
 		"back often": {jump: func(at float64) float64 { return at - float64(int(at)%2) }},
 	} {
-		simulate(1, server{slots: fixed(40), service: lognormal(0.05, 0.3)}, 400, c)
+		simulate(1, server{slots: fixed(40), service: lognormal(0.05, 0.3)}, 110, c)
 		reach(t, name+", before", c, 800, 0.05, 5, 20, 0.95, 1.5)
-		reach(t, name+", after", c, 800, 0.05, 323, 400, 0.95, 1.5)
+		reach(t, name+", after", c, 800, 0.05, 63, 110, 0.95, 1.5)
 	}
 }
 
@@ -189,6 +189,9 @@ func TestReachTwoClients(t *testing.T) {
 	for _, sigma := range []float64{0, 0.2} {
 		for _, n := range []int{10, 40, 200} {
 			for _, d := range []float64{0.05, 0.2} {
+				if n == 200 && d == 0.05 {
+					continue // as the others, and a million events
+				}
 				for _, later := range []float64{0, 20} {
 					a, b := &client{}, &client{from: later}
 					simulate(3, server{slots: fixed(n), service: lognormal(d, sigma)}, 260, a, b)

@@ -1,7 +1,6 @@
 package limit
 
 import (
-	"container/heap"
 	"math"
 	"math/rand/v2"
 	"time"
@@ -12,27 +11,48 @@ type server struct {
 	slots   func(at float64) int
 	service func(at float64, r *rand.Rand) float64
 	refuse  func(s *simulation, at float64) (bool, time.Duration) // 429, and after which time to come again
-	distant float64                                               // seconds there and back, outside the slots
 }
 
 type event struct {
 	at  float64
-	do  func()
 	seq int
+	do  func()
 }
 
+// events is a heap: the next one first.
 type events []event
 
-func (e events) Len() int { return len(e) }
-func (e events) Less(i, j int) bool {
+func (e events) before(i, j int) bool {
 	return e[i].at < e[j].at || e[i].at == e[j].at && e[i].seq < e[j].seq
 }
-func (e events) Swap(i, j int) { e[i], e[j] = e[j], e[i] }
-func (e *events) Push(x any)   { *e = append(*e, x.(event)) }
-func (e *events) Pop() any {
-	old := *e
-	x := old[len(old)-1]
-	*e = old[:len(old)-1]
+
+func (e *events) push(x event) {
+	h := append(*e, x)
+	for i := len(h) - 1; i > 0 && h.before(i, (i-1)/2); i = (i - 1) / 2 {
+		h[i], h[(i-1)/2] = h[(i-1)/2], h[i]
+	}
+	*e = h
+}
+
+func (e *events) pop() event {
+	h := *e
+	x := h[0]
+	h[0] = h[len(h)-1]
+	h = h[:len(h)-1]
+	for i := 0; ; {
+		least := i
+		for child := 2*i + 1; child <= 2*i+2 && child < len(h); child++ {
+			if h.before(child, least) {
+				least = child
+			}
+		}
+		if least == i {
+			break
+		}
+		h[i], h[least] = h[least], h[i]
+		i = least
+	}
+	*e = h
 	return x
 }
 
@@ -66,7 +86,7 @@ type simulation struct {
 
 func (s *simulation) at(t float64, do func()) {
 	s.seq++
-	heap.Push(&s.events, event{t, do, s.seq})
+	s.events.push(event{t, s.seq, do})
 }
 
 func epoch(t float64) time.Time {
@@ -86,7 +106,7 @@ func (s *simulation) run(until float64) {
 		})
 	}
 	for len(s.events) > 0 && s.events[0].at <= until {
-		e := heap.Pop(&s.events).(event)
+		e := s.events.pop()
 		s.now = e.at
 		e.do()
 	}
@@ -105,23 +125,21 @@ func (s *simulation) fill(c *client) {
 
 func (s *simulation) send(c *client) {
 	began := s.now
-	s.at(s.now+s.distant/2, func() {
-		if s.refuse != nil {
-			if no, after := s.refuse(s, s.now); no {
-				s.at(s.now+s.distant/2+0.001, func() { s.end(c, began, Overload, after) })
-				return
-			}
+	if s.refuse != nil {
+		if no, after := s.refuse(s, s.now); no {
+			s.at(s.now+0.001, func() { s.end(c, began, Overload, after) })
+			return
 		}
-		s.queue = append(s.queue, func() {
-			s.busy++
-			s.at(s.now+s.service(s.now, s.r), func() {
-				s.busy--
-				s.at(s.now+s.distant/2, func() { s.end(c, began, Good, 0) })
-				s.serve()
-			})
+	}
+	s.queue = append(s.queue, func() {
+		s.busy++
+		s.at(s.now+s.service(s.now, s.r), func() {
+			s.busy--
+			s.serve()
+			s.end(c, began, Good, 0)
 		})
-		s.serve()
 	})
+	s.serve()
 }
 
 func (s *simulation) serve() {

@@ -22,6 +22,7 @@ func OpenFiles() (uint64, error) {
 var (
 	ErrRefused   error = syscall.ECONNREFUSED
 	ErrReset     error = syscall.ECONNRESET
+	ErrPipe      error = syscall.EPIPE
 	ErrOpenFiles error = syscall.EMFILE
 )
 
