@@ -60,7 +60,11 @@ func behave(_ context.Context, s string) (string, error) {
 		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 		time.Sleep(time.Minute)
 	case "sleep":
-		d, _ := time.ParseDuration(arg)
+		arg, _, _ = strings.Cut(arg, " ")
+		d, err := time.ParseDuration(arg)
+		if err != nil {
+			return "", err
+		}
 		time.Sleep(d)
 	case "panic":
 		panic("oh")

@@ -39,6 +39,7 @@ def size(x): return len(x)
 def sleepy(x):
     if x != "quick": time.sleep(1.5)
     return x
+async def asleepy(x): await asyncio.sleep(0 if x == "quick" else 1.5); return x
 def big(n): return b"z" * n
 `
 
