@@ -48,6 +48,26 @@ func evil(how string) {
 		}
 	}
 	f := read()
+	if how == "leaves" { // without a word, as often as the file has bytes
+		if b, err := os.ReadFile(os.Args[3]); err == nil && len(b) > 0 {
+			_ = os.WriteFile(os.Args[3], b[1:], 0o644)
+			os.Exit(0)
+		}
+		for {
+			ctl.SetStarted(1)
+			ctl.Begin(0, f.ID, arena.Now())
+			ctl.End(0)
+			_, _ = sock.Write(wire.AppendResult(nil, f.ID, 0, 1, tandem.TextValue("x")))
+			f = read()
+			if f.Type == wire.Drain {
+				os.Exit(0)
+			}
+			if b, err := os.ReadFile(os.Args[3]); err == nil && len(b) > 0 {
+				_ = os.WriteFile(os.Args[3], b[1:], 0o644)
+				os.Exit(0)
+			}
+		}
+	}
 	if how != "mute" {
 		ctl.AddStarted()
 		ctl.Begin(0, f.ID, arena.Now())
