@@ -7,6 +7,7 @@
 //   - Pool state is guarded by one mutex; nothing that can block is called under it. Completers are called without it.
 //   - The parent never waits for a worker: writes that do not fit are finished by the worker's own flusher.
 //   - A worker is judged by what the kernel says (its exit) and by what it answered; its control page is a hint for blame only.
+//   - Resize changes the number of workers at any time. A worker that is to go ends what it runs; what waits in it is run elsewhere.
 //   - A task's cost is about one microsecond of processor time in both processes together, and one allocation for its result.
 package procpool
 
