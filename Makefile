@@ -49,6 +49,7 @@ generate: ## rewrite generated files (the JSON Schema)
 
 fuzz: ## fuzz every parser for half a minute each
 	$(GO) test -run xxx -fuzz FuzzParse -fuzztime 30s ./internal/wire
+	$(GO) test -run xxx -fuzz FuzzList -fuzztime 30s ./worker
 	$(GO) test -run xxx -fuzz FuzzParse -fuzztime 30s ./internal/flowfile
 	$(GO) test -run xxx -fuzz FuzzTemplate -fuzztime 30s ./internal/expr
 

@@ -2,13 +2,17 @@ package measure
 
 import (
 	"bufio"
+	"cmp"
+	"context"
 	"fmt"
 	"math"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Cores is how many processors this process can really use, and why.
@@ -16,7 +20,7 @@ type Cores struct {
 	Online   int     // processors the machine has
 	Affinity int     // of those, allowed by affinity and cpuset
 	Quota    float64 // processors' worth of time the cgroup allows; 0 means no limit
-	Source   string  // where the quota was read, or why it could not be
+	Source   string  // where the quota was read, or why none was
 }
 
 // Effective is the number of workers that compute at the same time: at least 1.
@@ -36,17 +40,26 @@ func (c Cores) String() string {
 	return fmt.Sprintf("%d (online %d, affinity and cpuset %d, %s)", c.Effective(), c.Online, c.Affinity, quota)
 }
 
-// FindCores looks at affinity (which holds the cpuset) and at the cgroup's quota, v2 and v1.
-func FindCores() Cores { return findCores("/proc", "/sys/fs/cgroup") }
+// FindCores looks at affinity (which holds the cpuset) and at the cgroup's quota, v2 and v1, as they are now.
+func FindCores() Cores { return machine.find() }
 
-func findCores(proc, cgroup string) Cores {
+// tree is where to look.
+type tree struct{ proc, cgroup, online string }
+
+var machine = tree{"/proc", "/sys/fs/cgroup", "/sys/devices/system/cpu/online"}
+
+func (at tree) find() Cores {
+	// What the runtime counted when the process started is the answer only where the kernel gives no other.
 	c := Cores{Affinity: runtime.NumCPU(), Online: runtime.NumCPU(), Source: "no cgroup quota found"}
-	if b, err := os.ReadFile("/sys/devices/system/cpu/online"); err == nil {
+	if b, err := os.ReadFile(at.online); err == nil {
 		if n := countList(strings.TrimSpace(string(b))); n > 0 {
 			c.Online = n
 		}
 	}
-	f, err := os.Open(filepath.Join(proc, "self", "cgroup"))
+	if n := at.allowed(); n > 0 {
+		c.Affinity = n
+	}
+	f, err := os.Open(filepath.Join(at.proc, "self", "cgroup"))
 	if err != nil {
 		c.Source = "cgroup not readable: " + err.Error()
 		return c
@@ -60,11 +73,11 @@ func findCores(proc, cgroup string) Cores {
 		}
 		switch {
 		case part[1] == "":
-			for _, root := range []string{cgroup, filepath.Join(cgroup, "unified")} {
+			for _, root := range []string{at.cgroup, filepath.Join(at.cgroup, "unified")} {
 				c.quotaUp(root, part[2], func(dir string) float64 { return quotaV2(filepath.Join(dir, "cpu.max")) })
 			}
-		case has(strings.Split(part[1], ","), "cpu"):
-			for _, root := range []string{filepath.Join(cgroup, part[1]), filepath.Join(cgroup, "cpu")} {
+		case slices.Contains(strings.Split(part[1], ","), "cpu"):
+			for _, root := range []string{filepath.Join(at.cgroup, part[1]), filepath.Join(at.cgroup, "cpu")} {
 				c.quotaUp(root, part[2], quotaV1)
 			}
 		}
@@ -118,16 +131,45 @@ func ratio(quota, period string) float64 {
 	return q / p
 }
 
-func has(list []string, want string) bool {
-	for _, s := range list {
-		if s == want {
-			return true
+// allowed is how many processors the kernel lets this process run on, or 0.
+func (at tree) allowed() int {
+	b, err := os.ReadFile(filepath.Join(at.proc, "self", "status"))
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(b)) {
+		if list, ok := strings.CutPrefix(line, "Cpus_allowed_list:"); ok {
+			return countList(strings.TrimSpace(list))
 		}
 	}
-	return false
+	return 0
 }
 
-// countList counts a list such as "0-3,8".
+// WatchCores looks again and again, as often as every says (zero means 5 s), and tells when the figures differ from the last ones; the first look is
+// when it is called. It returns when ctx ends. A look costs some tens of microseconds.
+func WatchCores(ctx context.Context, every time.Duration, tell func(Cores)) {
+	machine.watch(ctx, every, tell)
+}
+
+func (at tree) watch(ctx context.Context, every time.Duration, tell func(Cores)) {
+	tick := time.NewTicker(cmp.Or(every, 5*time.Second))
+	defer tick.Stop()
+	last := at.find()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		now := at.find()
+		if now.Online != last.Online || now.Affinity != last.Affinity || now.Quota != last.Quota {
+			tell(now)
+		}
+		last = now
+	}
+}
+
+// countList counts a list such as "0-3,8"; 0 when it is none.
 func countList(s string) (n int) {
 	for _, part := range strings.Split(s, ",") {
 		from, to, isRange := strings.Cut(part, "-")
@@ -140,6 +182,9 @@ func countList(s string) (n int) {
 			if b, err = strconv.Atoi(to); err != nil {
 				return 0
 			}
+		}
+		if a < 0 || b < a || b-a > 1<<16 {
+			return 0
 		}
 		n += b - a + 1
 	}

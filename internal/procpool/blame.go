@@ -14,8 +14,8 @@ import (
 const maxLost = 3
 
 // inherit settles what a dead worker held. What its control page shows as running is to blame. What it had not started goes back without
-// counting an attempt. What it had finished but not delivered is run again and counts one.
-func (p *Pool) inherit(w *worker, exit proc.Exit, do *chores) {
+// counting an attempt. What it had finished but not delivered is run again and counts one. It tells whether something was running.
+func (p *Pool) inherit(w *worker, exit proc.Exit, do *chores) (hurt bool) {
 	running := map[uint64]bool{}
 	for s := range w.parallel {
 		if id, since := w.ctl.Slot(s); since != 0 {
@@ -33,17 +33,19 @@ func (p *Pool) inherit(w *worker, exit proc.Exit, do *chores) {
 			w.drop(uint32(i))
 		case s.task == nil || s.seq == 0: // free, or put back by who copies its value
 		case running[s.id(uint32(i))]:
-			blamed = true
+			blamed, hurt = true, true
 			p.crash(w, uint32(i), exit, do)
 		default:
 			back = append(back, uint32(i))
 		}
 	}
-	// The oldest goes to the head of pending last.
-	slices.SortFunc(back, func(a, b uint32) int { return cmp.Compare(w.slots[b].seq, w.slots[a].seq) })
-	for n, i := range back {
+	if len(back) == 0 {
+		return hurt
+	}
+	head := slices.MinFunc(back, func(a, b uint32) int { return cmp.Compare(w.slots[a].seq, w.slots[b].seq) })
+	back = slices.DeleteFunc(back, func(i uint32) bool {
 		t, seq := w.slots[i].task, w.slots[i].seq
-		first := n == len(back)-1 && !blamed
+		first := i == head && !blamed && !w.draining
 		if seq <= started || first {
 			// It ran, or it was the next to run and something killed the worker without a word: not for ever.
 			if p.lost == nil {
@@ -51,17 +53,17 @@ func (p *Pool) inherit(w *worker, exit proc.Exit, do *chores) {
 			}
 			silent := first && w.reason != nil && w.reason.Kind == tandem.KindTimeout
 			if p.lost[t]++; p.lost[t] >= maxLost || silent {
-				delete(p.lost, t)
 				p.crash(w, i, exit, do)
-				continue
+				return true
 			}
 			if seq <= started {
 				p.attempted(t)
 			}
 		}
-		w.drop(i)
-		p.pending.unpop(t)
-	}
+		return false
+	})
+	p.giveBack(w, back)
+	return hurt
 }
 
 // crash ends a task whose worker died under it.
@@ -84,7 +86,7 @@ func (p *Pool) crash(w *worker, i uint32, exit proc.Exit, do *chores) {
 	}
 	p.held--
 	do.ended = append(do.ended, t)
-	delete(p.lost, t)
+	p.forget(t)
 	w.drop(i)
 }
 

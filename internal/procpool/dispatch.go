@@ -98,7 +98,7 @@ func (p *Pool) accept(tasks []*tandem.Task, do *chores) (n int) {
 }
 
 // backlog is how many tasks may wait here: enough to refill every worker without asking the submitter.
-func (p *Pool) backlog() int { return max(p.cfg.Workers, p.window/2) }
+func (p *Pool) backlog() int { return max(p.wanted(), p.window/2) }
 
 // best is the worker with the most room, or nil.
 func (p *Pool) best() *worker {

@@ -32,7 +32,42 @@ func evil(how string) {
 	ctl := arena.ControlOf(page)
 	ready, _ := wire.AppendJSON(nil, wire.Ready, 0, wire.ReadyBody{Protocol: 1, Mode: "process"})
 	_, _ = sock.Write(ready)
+	if how == "plain" { // not evil, but simple: one task after the other, until DRAIN
+		for n := uint64(1); ; n++ {
+			f := read()
+			if f.Type == wire.Drain {
+				_, _ = sock.Write(wire.Append(nil, wire.Bye, 0, 0, nil))
+				os.Exit(0)
+			}
+			ctl.SetStarted(n)
+			ctl.Begin(0, f.ID, arena.Now())
+			time.Sleep(200 * time.Millisecond)
+			ctl.End(0)
+			ctl.SetFinished(n)
+			_, _ = sock.Write(wire.AppendResult(nil, f.ID, 0, 200*time.Millisecond, tandem.TextValue("x")))
+		}
+	}
 	f := read()
+	if how == "leaves" { // without a word, as often as the file has bytes
+		if b, err := os.ReadFile(os.Args[3]); err == nil && len(b) > 0 {
+			_ = os.WriteFile(os.Args[3], b[1:], 0o644)
+			os.Exit(0)
+		}
+		for {
+			ctl.SetStarted(1)
+			ctl.Begin(0, f.ID, arena.Now())
+			ctl.End(0)
+			_, _ = sock.Write(wire.AppendResult(nil, f.ID, 0, 1, tandem.TextValue("x")))
+			f = read()
+			if f.Type == wire.Drain {
+				os.Exit(0)
+			}
+			if b, err := os.ReadFile(os.Args[3]); err == nil && len(b) > 0 {
+				_ = os.WriteFile(os.Args[3], b[1:], 0o644)
+				os.Exit(0)
+			}
+		}
+	}
 	if how != "mute" {
 		ctl.AddStarted()
 		ctl.Begin(0, f.ID, arena.Now())

@@ -25,7 +25,7 @@ func yield() { runtime.Gosched() }
 
 func (w *worker) name() string { return w.p.cfg.Step + "/" + strconv.Itoa(w.place+1) }
 
-// place keeps one worker running: a dead one is replaced at once, while its burial goes on beside.
+// place keeps one worker running until ctx ends: a dead one is replaced at once, while its burial goes on beside.
 func (p *Pool) place(ctx context.Context, place int) {
 	var policy supervise.Policy
 	var burials sync.WaitGroup
@@ -34,24 +34,21 @@ func (p *Pool) place(ctx context.Context, place int) {
 		p.event(place, "new", "starting", "")
 		w, err := p.start(ctx, place)
 		if ctx.Err() != nil && w == nil {
+			if context.Cause(ctx) == errSurplus {
+				p.event(place, "starting", "dead", errSurplus.Error())
+			}
 			return
 		}
 		end := supervise.Start
 		if err == nil {
-			if surplus := p.admit(w); surplus {
-				w.drain()
-				burials.Go(w.bury)
-				return
-			}
-			select {
-			case <-w.leave:
-			case <-ctx.Done():
-				p.retire(w)
-				if errors.Is(context.Cause(ctx), tandem.ErrClosed) {
-					w.drain()
-				} else {
-					w.process.Kill()
+			if surplus := p.admit(w); !surplus {
+				select {
+				case <-w.leave:
+				case <-ctx.Done():
 				}
+			}
+			if context.Cause(ctx) == errSurplus {
+				p.dismiss(w)
 			}
 			burials.Go(w.bury)
 			if ctx.Err() != nil {
@@ -79,14 +76,15 @@ func (p *Pool) place(ctx context.Context, place int) {
 	}
 }
 
-// admit lets a started worker take tasks. In mode auto an async handler may need fewer of them.
+// admit lets a started worker take tasks, unless there are to be fewer by now. In mode auto an async handler may need fewer of them.
 func (p *Pool) admit(w *worker) (surplus bool) {
 	p.mu.Lock()
+	p.fit() // the mode may be known only now
 	if w.place >= p.wanted() {
 		p.mu.Unlock()
 		return true
 	}
-	if !w.dead {
+	if !w.dead && !w.retired {
 		p.workers = append(p.workers, w)
 		w.setWindow(min(windowFor(w.parallel, p.service), 2*w.parallel))
 	}
@@ -174,7 +172,11 @@ func (p *Pool) environ(place int) []string {
 	if env == nil {
 		env = os.Environ()
 	}
-	return append(slices.Clone(env), "TANDEM_WORKER=1", "TANDEM_STEP="+p.cfg.Step, "TANDEM_PLACE="+strconv.Itoa(place+1))
+	env = append(slices.Clone(env), "TANDEM_WORKER=1", "TANDEM_STEP="+p.cfg.Step, "TANDEM_PLACE="+strconv.Itoa(place+1))
+	if p.cfg.Run != "" {
+		env = append(env, "TANDEM_RUN_ID="+p.cfg.Run)
+	}
+	return append(env, proc.Budget(env, p.cfg.Budget)...)
 }
 
 // handshake sends HELLO and reads the answer.
@@ -225,7 +227,7 @@ func (w *worker) readied(payload []byte) error {
 	if err := json.Unmarshal(payload, &r); err != nil || r.Protocol != wire.Version {
 		return &tandem.Error{Kind: tandem.KindProtocol, Message: fmt.Sprintf("READY speaks protocol %d, want %d (%v)", r.Protocol, wire.Version, err)}
 	}
-	w.parallel = 1
+	w.parallel, w.halts = 1, r.Halt
 	switch r.Mode {
 	case tandem.Thread:
 		w.parallel = w.p.cfg.Threads
@@ -253,7 +255,7 @@ func refused(f wire.Frame, payload []byte) error {
 	if e.Kind == "" {
 		e.Kind = tandem.KindProtocol
 	}
-	return &tandem.Error{Kind: e.Kind, Message: e.Message, Trace: e.Trace, Hint: e.Hint}
+	return e.Error("")
 }
 
 func (w *worker) diedAtStart() error {
@@ -299,10 +301,11 @@ func (p *Pool) leave(w *worker) {
 	}
 }
 
-// retire lets a worker finish what it has; it gets no more.
+// retire lets a worker finish what it has; it gets no more. The mutex is held.
 func (p *Pool) retire(w *worker) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	if !w.retired {
+		p.leaving = append(p.leaving, w)
+	}
 	w.retired = true
 	w.setWindow(0)
 	if i := slices.Index(p.workers, w); i >= 0 {
@@ -315,8 +318,12 @@ func (p *Pool) retire(w *worker) {
 
 // drain asks the worker to finish and go, and kills it when it does not.
 func (w *worker) drain() {
+	var do chores
+	w.p.mu.Lock()
 	w.p.retire(w)
-	_, _ = w.sock.TryWrite(wire.Append(nil, wire.Drain, 0, 0, nil))
+	w.sayDrain(&do)
+	w.p.mu.Unlock()
+	w.p.finish(&do, true)
 	select {
 	case <-w.process.Gone():
 	case <-time.After(w.p.cfg.Grace):
@@ -326,6 +333,7 @@ func (w *worker) drain() {
 
 // bury waits for the end of a worker that left, gives back what it had not started and settles what it was running.
 func (w *worker) bury() {
+	w.linger(w.p.run)
 	<-w.process.Gone()
 	w.sock.SetDeadline(time.Now().Add(200 * time.Millisecond)) // all there is to read is there; a child may keep the channel open
 	<-w.readDone
@@ -336,15 +344,18 @@ func (w *worker) bury() {
 	var do chores
 	p.mu.Lock()
 	p.stats.CPU += exit.CPU
-	crashed := w.inflight > w.abandoned || (w.reason == nil && !w.retired && !w.bye)
-	if crashed || w.reason != nil {
-		p.stats.Crashes++
+	if i := slices.Index(p.leaving, w); i >= 0 {
+		p.leaving = slices.Delete(p.leaving, i, i+1)
 	}
+	held := w.inflight > w.abandoned
 	why := exit.String()
 	if w.reason != nil {
 		why = w.reason.Message
 	}
-	p.inherit(w, exit, &do)
+	hurt := p.inherit(w, exit, &do)
+	if hurt || held && !w.draining || w.reason != nil || !w.retired && !w.bye {
+		p.stats.Crashes++
+	}
 	w.flushClosed()
 	p.pump(&do)
 	p.checkEmpty()
@@ -352,6 +363,10 @@ func (w *worker) bury() {
 	w.sock.Close()
 	p.event(w.place, "draining", "dead", why)
 	p.finish(&do, true)
+	if w.draining {
+		w.mem.close() // it may be that no worker follows
+		return
+	}
 	p.giveArenas(w.mem)
 }
 

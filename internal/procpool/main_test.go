@@ -43,6 +43,30 @@ func TestMain(m *testing.M) {
 		return s, nil
 	})
 	sdk.Handle("behave", behave)
+	sdk.Handle("env", func(context.Context, string) (string, error) { return strings.Join(os.Environ(), "\n"), nil })
+	sdk.Handle("joins", func(_ context.Context, list []string) (string, error) { return strings.Join(list, ","), nil })
+	sdk.Handle("upper", func(_ context.Context, list []string) ([]string, error) {
+		if list[0] == "short" {
+			return nil, nil
+		}
+		for i, s := range list {
+			list[i] = strings.ToUpper(s)
+		}
+		return list, nil
+	})
+	sdk.Handle("again", func(_ context.Context, s string) (string, error) {
+		switch s {
+		case "later":
+			return "", sdk.Retry(fmt.Errorf("busy"), 1500*time.Millisecond)
+		case "again":
+			return "", sdk.Retry(fmt.Errorf("busy"), 0)
+		case "never":
+			return "", sdk.Permanent(fmt.Errorf("bad"))
+		case "wrapped":
+			return "", fmt.Errorf("read: %w", sdk.Permanent(fmt.Errorf("bad")))
+		}
+		return "", fmt.Errorf("no")
+	})
 	if len(os.Args) > 2 && os.Args[1] == "evil" {
 		evil(os.Args[2])
 	}
@@ -60,7 +84,11 @@ func behave(_ context.Context, s string) (string, error) {
 		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 		time.Sleep(time.Minute)
 	case "sleep":
-		d, _ := time.ParseDuration(arg)
+		arg, _, _ = strings.Cut(arg, " ")
+		d, err := time.ParseDuration(arg)
+		if err != nil {
+			return "", err
+		}
 		time.Sleep(d)
 	case "panic":
 		panic("oh")

@@ -7,6 +7,7 @@
 //   - Pool state is guarded by one mutex; nothing that can block is called under it. Completers are called without it.
 //   - The parent never waits for a worker: writes that do not fit are finished by the worker's own flusher.
 //   - A worker is judged by what the kernel says (its exit) and by what it answered; its control page is a hint for blame only.
+//   - Resize changes the number of workers at any time. A worker that is to go ends what it runs; what waits in it is run elsewhere.
 //   - A task's cost is about one microsecond of processor time in both processes together, and one allocation for its result.
 package procpool
 
@@ -38,6 +39,9 @@ type Config struct {
 	Concurrency int         // tasks at a time in each worker in async mode; zero means 64
 	Output      string      // "json" or "pickle"; empty means json
 	Kwargs      bool        // values are objects of named arguments
+	Batch       bool        // values are lists; the handler gives one value for each element
+	Budget      int         // threads that numeric libraries may start in each worker; zero leaves the environment alone
+	Run         string      // id of the run, TANDEM_RUN_ID of the workers; may be empty
 
 	Timeout      time.Duration // for one attempt; zero means none
 	StartTimeout time.Duration // until READY; zero means 60 s
@@ -68,12 +72,18 @@ type Pool struct {
 	ready chan struct{}
 
 	mu       sync.Mutex
-	room     sync.Cond // a place in pending, or the end; guarded by mu
-	waiting  int       // callers in room.Wait
-	workers  []*worker // that can take tasks
-	pending  fifo      // accepted, not given to a worker
-	held     int       // accepted, not completed
-	window   int       // sum of the workers' windows
+	room     sync.Cond                 // a place in pending, or the end; guarded by mu
+	waiting  int                       // callers in room.Wait
+	workers  []*worker                 // that can take tasks
+	leaving  []*worker                 // that take no more and may still run some
+	size     int                       // workers there should be
+	loops    int                       // the same when mode auto has turned out to be async
+	places   []context.CancelCauseFunc // of those that run, by number; nil where none does
+	owned    sync.WaitGroup            // places and the watch
+	run      context.Context           // of the places; nil before Run
+	pending  fifo                      // accepted, not given to a worker
+	held     int                       // accepted, not completed
+	window   int                       // sum of the workers' windows
 	mode     tandem.Mode
 	closed   bool
 	ended    bool // Run has returned or is about to: nothing is accepted
@@ -92,6 +102,7 @@ type Pool struct {
 // New makes a pool; nothing runs before Run.
 func New(cfg Config) *Pool {
 	p := &Pool{cfg: cfg.withDefaults(), ready: make(chan struct{}), empty: make(chan struct{})}
+	p.size, p.loops = p.cfg.Workers, p.cfg.Loops
 	p.room.L = &p.mu
 	p.mode = p.cfg.Mode
 	return p
@@ -103,16 +114,14 @@ func (p *Pool) Ready() <-chan struct{} { return p.ready }
 // Run is tandem.Pool's.
 func (p *Pool) Run(ctx context.Context) error {
 	defer p.freeArenas()
-	p.mu.Lock()
-	p.stop = ctx
-	p.mu.Unlock()
+	stop := ctx
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	var wg sync.WaitGroup
-	for i := range p.cfg.Workers {
-		wg.Go(func() { p.place(ctx, i) })
-	}
-	wg.Go(func() { p.watch(ctx) })
+	p.owned.Go(func() { p.watch(ctx) })
+	p.mu.Lock()
+	p.stop, p.run = stop, ctx
+	p.fit()
+	p.mu.Unlock()
 
 	var err error
 	select {
@@ -129,7 +138,7 @@ func (p *Pool) Run(ctx context.Context) error {
 	p.setReady()
 	p.mu.Unlock()
 	cancel(cmp.Or(err, tandem.ErrClosed))
-	wg.Wait()
+	p.owned.Wait()
 	p.cancelRest(err)
 	return err
 }
@@ -140,6 +149,7 @@ func (p *Pool) cancelRest(cause error) {
 	var rest []*tandem.Task
 	for t, ok := p.pending.pop(); ok; t, ok = p.pending.pop() {
 		t.Result = canceled(cause)
+		p.forget(t)
 		rest = append(rest, t)
 	}
 	p.held -= len(rest)
@@ -207,9 +217,9 @@ func (p *Pool) State() tandem.PoolState {
 // wanted is how many workers there should be, as far as the mode is known. The mutex is held.
 func (p *Pool) wanted() int {
 	if p.cfg.Mode == tandem.Auto && p.mode == tandem.Async {
-		return p.cfg.Loops
+		return p.loops
 	}
-	return p.cfg.Workers
+	return p.size
 }
 
 func (p *Pool) event(worker int, from, to, reason string) {
@@ -256,10 +266,14 @@ func (p *Pool) giveArenas(a *arenas) {
 
 func (p *Pool) freeArenas() {
 	for _, a := range p.arenas {
-		a.in.Close()
-		a.out.Close()
+		a.close()
 	}
 	p.arenas = nil
+}
+
+func (a *arenas) close() {
+	a.in.Close()
+	a.out.Close()
 }
 
 // complete tells the owners; runs of one owner go in one call.
@@ -280,7 +294,7 @@ func complete(ended []*tandem.Task) {
 func (p *Pool) hello() ([]byte, error) {
 	return wire.AppendJSON(nil, wire.Hello, 0, wire.HelloBody{
 		Protocol: wire.Version, Step: p.cfg.Step, Handler: p.cfg.Handler, Dir: p.cfg.Home, Mode: p.cfg.Mode,
-		Threads: p.cfg.Threads, Concurrency: p.cfg.Concurrency, Output: p.cfg.Output, Kwargs: p.cfg.Kwargs,
+		Threads: p.cfg.Threads, Concurrency: p.cfg.Concurrency, Output: p.cfg.Output, Kwargs: p.cfg.Kwargs, Batch: p.cfg.Batch,
 		Control: arena.ControlSize, InArena: p.cfg.ArenaSize, OutArena: p.cfg.ArenaSize,
 	})
 }

@@ -39,6 +39,15 @@ def size(x): return len(x)
 def sleepy(x):
     if x != "quick": time.sleep(1.5)
     return x
+async def asleepy(x): await asyncio.sleep(0 if x == "quick" else 1.5); return x
+def upper(xs): return [] if xs[0] == "short" else (x.upper() for x in xs)
+def again(x):
+    from tandem import Permanent, Retry
+    if x == "later": raise Retry("busy", after=1.5)
+    if x == "again": raise Retry("busy")
+    if x == "never": raise Permanent("bad")
+    if x == "wrapped": raise Permanent("read: bad") from ValueError("bad")
+    raise ValueError("no")
 def big(n): return b"z" * n
 `
 

@@ -184,6 +184,9 @@ func (w *worker) carve(b []byte) []byte {
 // settle applies an answer to its task.
 func (p *Pool) settle(w *worker, a *answer, do *chores) error {
 	s, i := w.find(a.id)
+	if s == nil && w.recalled {
+		return nil
+	}
 	if s == nil {
 		return &wire.Fault{Reason: fmt.Sprintf("answer for task %#x, which does not run on this worker", a.id)}
 	}
@@ -204,12 +207,13 @@ func (p *Pool) settle(w *worker, a *answer, do *chores) error {
 	w.served = true
 	if t != nil {
 		p.attempted(t)
+		p.forget(t)
 		t.Result = w.result(s, a)
 		p.held--
 		do.ended = append(do.ended, t)
 	}
 	w.drop(i)
-	if w.retired && w.inflight == w.abandoned {
+	if w.retired && w.inflight == w.abandoned && (w.abandoned > 0 || !w.draining) {
 		w.process.Kill()
 	}
 	return nil
@@ -220,7 +224,7 @@ func (w *worker) result(s *slot, a *answer) tandem.Result {
 	switch {
 	case a.failed:
 		r.Outcome = tandem.Failed
-		r.Err = &tandem.Error{Op: "run", Kind: a.err.Kind, Reason: a.err.Reason, Message: a.err.Message, Trace: a.err.Trace, Hint: a.err.Hint}
+		r.Err = a.err.Error("run")
 		return r
 	case len(s.values) == 0 && a.mark&wire.None != 0:
 		r.Outcome = tandem.Filtered
@@ -235,6 +239,13 @@ func (w *worker) result(s *slot, a *answer) tandem.Result {
 	}
 	r.Value, r.Rest, r.Count = values[0], values[1:], len(values)
 	return r
+}
+
+// forget drops what is remembered of a task that has ended: it may be submitted again, and begins anew.
+func (p *Pool) forget(t *tandem.Task) {
+	if len(p.lost) > 0 {
+		delete(p.lost, t)
+	}
 }
 
 // attempted counts an attempt at t that has ended.

@@ -3,6 +3,7 @@ package procpool
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"tandem"
@@ -63,9 +64,11 @@ func (p *Pool) trim() {
 		w.rested, w.bulky = false, false
 		window := w.window
 		w.setWindow(0) // nothing is sent to it, so nobody touches the memory
+		w.fills.Add(1) // until it is done the memory goes to no other worker
 		p.mu.Unlock()
 		w.mem.in.Discard(keepWarm, p.cfg.ArenaSize)
 		w.mem.out.Discard(controlSize+keepWarm, controlSize+p.cfg.ArenaSize)
+		w.fills.Done()
 		p.mu.Lock()
 		if !w.dead && !w.retired {
 			w.setWindow(window)
@@ -80,7 +83,10 @@ func (p *Pool) look(now int64) {
 	var kill []*worker
 	p.mu.Lock()
 	p.lastSeen = now
-	for _, w := range append([]*worker(nil), p.workers...) {
+	for _, w := range slices.Concat(p.workers, p.leaving) {
+		if w.dead {
+			continue
+		}
 		late := false
 		for s := range w.parallel {
 			id, since := w.ctl.Slot(s)
@@ -118,6 +124,7 @@ func (p *Pool) expire(w *worker, i uint32, now int64, do *chores) {
 	s := &w.slots[i]
 	t := s.task
 	p.attempted(t)
+	p.forget(t)
 	p.stats.Service += p.cfg.Timeout
 	t.Result = tandem.Result{Outcome: tandem.TimedOut, Service: p.cfg.Timeout, Err: &tandem.Error{Op: "run", Kind: tandem.KindTimeout,
 		Message: fmt.Sprintf("not done after %v, killed", p.cfg.Timeout), Hint: "raise the step's timeout, or find out what it waits for"}}
@@ -134,18 +141,19 @@ func (p *Pool) expire(w *worker, i uint32, now int64, do *chores) {
 	time.AfterFunc(p.cfg.Grace, func() { p.overdue(w, id, gen) })
 }
 
-// overdue retires a worker in which a canceled handler still runs: a replacement starts, the others in it may finish.
+// overdue retires a worker in which a canceled handler still runs: a replacement starts, what else runs in it may finish, what waits in it goes
+// back.
 func (p *Pool) overdue(w *worker, i uint32, gen uint32) {
 	p.mu.Lock()
-	still := !w.dead && w.slots[i].gen == gen
-	p.mu.Unlock()
-	if !still {
-		return
+	var do chores
+	alone := false
+	if !w.dead && w.slots[i].gen == gen {
+		p.retire(w)
+		w.sayDrain(&do)
+		alone = w.inflight == w.abandoned
 	}
-	p.retire(w)
-	p.mu.Lock()
-	alone := w.inflight == w.abandoned
 	p.mu.Unlock()
+	p.finish(&do, true)
 	if alone {
 		w.process.Kill()
 	}

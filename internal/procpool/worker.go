@@ -37,9 +37,12 @@ type worker struct {
 	rest      []byte // what did not fit; the flusher's
 	reading   bool   // somebody reads the socket, or is about to
 	dead      bool
-	bulky     bool // large values went through its arenas since they were trimmed
-	rested    bool // it was idle when trim looked last
-	retired   bool
+	bulky     bool          // large values went through its arenas since they were trimmed
+	rested    bool          // it was idle when trim looked last
+	retired   bool          // it gets no more tasks
+	draining  bool          // it was told to start nothing more and to go
+	halts     bool          // it looks at the control page's halt before it starts a task
+	recalled  bool          // what it had not started was taken back
 	reason    *tandem.Error // why we ended it
 	progress  int64         // coarse time of the last answer
 
@@ -134,10 +137,10 @@ func (w *worker) wake(do *chores) {
 	}
 }
 
-// filled sends the frame of a value that now lies in the arena, or puts the task back when the worker has died meanwhile.
+// filled sends the frame of a value that now lies in the arena, or puts the task back when the worker has died or was retired meanwhile.
 func (w *worker) filled(f fill, do *chores) {
 	s := &w.slots[f.index]
-	if w.dead {
+	if w.dead || w.retired {
 		w.p.pending.unpop(s.task)
 		w.drop(f.index)
 		w.p.pump(do)

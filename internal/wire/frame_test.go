@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"math"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -96,11 +97,43 @@ func TestLongErrorsFitAFrame(t *testing.T) {
 	}
 }
 
+func TestErrorsSayWhatHelps(t *testing.T) {
+	for _, c := range []struct {
+		json  string
+		again tandem.Again
+		after time.Duration
+	}{
+		{`{}`, tandem.AgainUnsaid, 0}, {`{"again":"yes"}`, tandem.AgainYes, 0}, {`{"again":"yes","after_ms":1500}`, tandem.AgainYes, 1500 * time.Millisecond},
+		{`{"again":"never","after_ms":9}`, tandem.AgainNever, 0}, {`{"again":"perhaps","after_ms":9}`, tandem.AgainUnsaid, 0}, {`{"after_ms":9}`, tandem.AgainUnsaid, 0},
+		{`{"again":"yes","after_ms":-5}`, tandem.AgainYes, 0}, {`{"again":"yes","after_ms":9223372036854775807}`, tandem.AgainYes, math.MaxInt64 / time.Millisecond * time.Millisecond},
+	} {
+		var b ErrorBody
+		if err := json.Unmarshal([]byte(c.json), &b); err != nil {
+			t.Fatal(err)
+		}
+		e := b.Error("run")
+		if e.Again != c.again || e.After != c.after {
+			t.Errorf("%s: again %d after %v, want %d after %v", c.json, e.Again, e.After, c.again, c.after)
+		}
+		if again := BodyOf(e).Error("run"); *again != *e {
+			t.Errorf("%s: became %+v on the way", c.json, again)
+		}
+	}
+	if b := BodyOf(&tandem.Error{Again: tandem.AgainYes, After: time.Microsecond}); b.AfterMS != 1 {
+		t.Errorf("a microsecond became %d ms, which says nothing", b.AfterMS)
+	}
+	f, _, err := Parse(AppendError(nil, 1, 0, ErrorBody{Kind: strings.Repeat("\x00", MaxFrame), Again: "yes", AfterMS: 5}))
+	if err != nil || len(f.Payload) == 0 {
+		t.Errorf("an error with an endless kind: %v", err)
+	}
+}
+
 // FuzzParse: whatever comes, Parse neither panics nor reads past the frame, and what it accepts it accepts again after being encoded.
 func FuzzParse(f *testing.F) {
 	f.Add(AppendTask(nil, 1, tandem.TextValue("abc")))
 	f.Add(AppendResultBlob(nil, 2, More, 1, tandem.JSON, Span{1, 2, 3}))
 	f.Add(AppendError(nil, 3, 1, ErrorBody{Kind: "k"}))
+	f.Add(AppendTask(nil, 4, tandem.ListOf([]tandem.Value{tandem.TextValue("a"), {}})))
 	f.Add([]byte{15, 0, 0, 0})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		fr, n, err := Parse(b)
@@ -109,6 +142,9 @@ func FuzzParse(f *testing.F) {
 		}
 		if err != nil || n == 0 || fr.Type >= Grease {
 			return
+		}
+		if fr.Flags.Kind() == tandem.List && fr.Type != Task {
+			t.Fatalf("a list in a %v", fr.Type)
 		}
 		again := Append(nil, fr.Type, fr.Flags, fr.ID, fr.Payload)
 		if !bytes.Equal(again, b[:n]) {

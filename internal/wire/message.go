@@ -126,6 +126,7 @@ const maxTrace = 32 << 10
 
 // AppendError appends an ERROR; long texts are cut in the middle.
 func AppendError(dst []byte, id uint64, service time.Duration, e ErrorBody) []byte {
+	e.Kind, e.Reason = cut(e.Kind, 1<<10), cut(e.Reason, 1<<10)
 	e.Message, e.Trace, e.Hint = cut(e.Message, 4<<10), cut(e.Trace, maxTrace), cut(e.Hint, 4<<10)
 	body, err := json.Marshal(e)
 	if err != nil || len(body) > MaxFrame-HeaderSize-8 {

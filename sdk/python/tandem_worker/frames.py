@@ -18,15 +18,6 @@ class BadFrame(Exception):
     """Tandem sent what the protocol does not allow."""
 
 
-def wrong(typ, flags):
-    """Whether no frame of this type may have these flags."""
-    kind = flags & KIND
-    return flags & 0xC0 or kind > LIST or kind == LIST and typ != TASK
-
-
-ODD = bytes(1 if wrong(TASK, flags) else 0 for flags in range(256))  # flags that no TASK has
-
-
 def split(buf, have):
     """The whole frames in the first `have` bytes of buf: ([(type, flags, id, payload)], bytes taken). Grease is left out."""
     off, found = 0, []
@@ -50,7 +41,8 @@ def check(length, typ, flags, method):
         return
     if not HELLO <= typ <= BYE:
         raise BadFrame(f"type {typ}")
-    if wrong(typ, flags):
+    kind = flags & KIND
+    if flags & 0xC0 or kind > LIST or kind == LIST and typ != TASK:
         raise BadFrame(f"flags {flags:#x}")
     if method:
         raise BadFrame(f"method {method}")

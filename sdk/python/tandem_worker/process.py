@@ -3,7 +3,7 @@ from _thread import allocate_lock, start_new_thread
 from time import monotonic_ns, sleep
 
 from .channel import FINISHED, HALT, SLOTS, STARTED, Outbox
-from .frames import BLOB, BYE, CANCEL, DRAIN, GREASE, INLINE, KIND, MAX_FRAME, ODD, RESULT, TASK, BadFrame, check, head, leave, leave_over, pack_error, result
+from .frames import BLOB, BYE, CANCEL, DRAIN, GREASE, INLINE, KIND, MAX_FRAME, RESULT, TASK, BadFrame, check, head, leave, leave_over, pack_error, result
 from .values import TooLarge, end_view, error_body
 
 FLUSH_BYTES, FLUSH_NS = 64 << 10, 100_000
@@ -24,7 +24,7 @@ def serve(ch, call, decode, encode, kwargs, raw):
     have = pending = 0
     started = finished = 0
     generator = type(x for x in ())
-    views, lent, odd = ch.views, None, ODD
+    views, lent = ch.views, None
 
     while True:
         n = recv_into(view[have:])
@@ -37,7 +37,7 @@ def serve(ch, call, decode, encode, kwargs, raw):
         while have - off >= 16:
             length, typ, flags, method, ident = unpack(buf, off)
             end = off + length
-            if typ != TASK or odd[flags] or method or not 16 <= length <= MAX_FRAME:
+            if typ != TASK or flags >= 0x40 or method or not 16 <= length <= MAX_FRAME:
                 try:
                     check(length, typ, flags, method)
                 except BadFrame as e:

@@ -2,7 +2,7 @@
 import os
 
 from .again import Permanent, Retry
-from .frames import BYTES, JSON, LIST, NULL, PICKLE, TEXT
+from .frames import BYTES, JSON, LIST, NULL, PICKLE, TEXT, leave_over
 
 HERE = os.path.dirname(__file__)
 
@@ -54,6 +54,8 @@ def decode(kind, data):
         return json.loads(data)
     if kind == LIST:
         return [decode(k, part) for k, part in parts(data)]
+    if kind != PICKLE:
+        leave_over(f"kind {kind}")
     import pickle
 
     return pickle.loads(data)
