@@ -22,4 +22,5 @@ var (
 	ErrRefused   error = syscall.ECONNREFUSED
 	ErrReset     error = syscall.ECONNRESET
 	ErrOpenFiles error = syscall.EMFILE
+	ErrReadOnly  error = syscall.EROFS
 )
