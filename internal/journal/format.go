@@ -114,11 +114,10 @@ func sealHead(frame []byte, salt uint32, at, covered int64) {
 	binary.LittleEndian.PutUint32(frame[16:], headSum(frame, salt, at))
 }
 
+// headSum covers the offset too, as a part of what the sum starts from.
 func headSum(frame []byte, salt uint32, at int64) uint32 {
-	var all [24]byte
-	binary.LittleEndian.PutUint64(all[:], uint64(at))
-	copy(all[8:], frame[:16])
-	return crc32.Update(salt, castagnoli, all[:])
+	place := uint32(uint64(at) * 0x9e3779b97f4a7c15 >> 32)
+	return crc32.Update(salt^place, castagnoli, frame[:16])
 }
 
 func parseHead(b []byte, salt uint32, at int64) (h head, ok bool) {

@@ -1,7 +1,7 @@
 // Package journal is the log from which a run goes on after it was killed: one file, only ever appended to, every byte under a checksum.
 //
 //   - Steps notes what steps gave. It copies into a buffer, from any number of goroutines; the buffer is written after 20 ms, at 64 KiB, or with the next
-//     transaction. While 8 MiB wait for the disk it blocks. Values above Config.Limit are not noted: that step runs again.
+//     transaction. While 2 MiB wait for the disk it blocks. Values above Config.Limit are not noted: that step runs again.
 //   - Ended notes outcomes and the position of the sink in one transaction: after a kill all of it holds or nothing. What Steps was told before is in
 //     the file before it.
 //   - What was written survives the end of the process, kill -9 too. With Config.Sync each transaction waits for the disk, and survives a power cut.
@@ -31,8 +31,8 @@ import (
 const (
 	flushEvery = 20 * time.Millisecond
 	flushBytes = 64 << 10
-	holdBytes  = 8 << 20 // buffered; then Steps waits
-	keepBytes  = 1 << 20 // a buffer that grew larger is not kept
+	holdBytes  = 2 << 20 // buffered; then Steps waits
+	keepBytes  = 4 << 20 // a buffer that grew larger is not kept
 )
 
 // kindJournal is the kind of every error of this package.

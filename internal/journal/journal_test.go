@@ -342,7 +342,7 @@ func TestStepsWaitForTheDisk(t *testing.T) {
 	}
 	select {
 	case <-done:
-		t.Fatal("20 MiB went into a buffer of 8")
+		t.Fatal("20 MiB went into a buffer of 2")
 	case <-time.After(50 * time.Millisecond):
 	}
 	j.writing.Unlock()
