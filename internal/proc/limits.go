@@ -24,6 +24,7 @@ var (
 	ErrReset     error = syscall.ECONNRESET
 	ErrPipe      error = syscall.EPIPE
 	ErrOpenFiles error = syscall.EMFILE
+	ErrReadOnly  error = syscall.EROFS
 )
 
 // Full says that a write failed because there is no room: the disk, a quota or the limit of a file's size.
