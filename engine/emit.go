@@ -164,7 +164,7 @@ func (s *step) settleGroup(g *group, o *outflow) {
 	r, n := g.Result, len(g.units)
 	if r.Outcome == tandem.OK || r.Outcome == tandem.Filtered {
 		values := append([]tandem.Value{r.Value}, r.Rest...)
-		if r.Count != n && isProgram(s.def.Handler) {
+		if r.Count != n && isProgram(s.def.Handler) && (r.Count != 1 || r.Value.Kind != tandem.Null) { // one null is no value for each
 			r = tandem.Result{Outcome: tandem.Failed, Err: &tandem.Error{Op: "run", Kind: tandem.KindException, Again: tandem.AgainNever,
 				Message: fmt.Sprintf("the handler gave %d values for a batch of %d", r.Count, n), Hint: "give one value for each item of the batch, in its order"}}
 			s.failGroup(g, r, o)

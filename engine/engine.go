@@ -90,8 +90,10 @@ func (e *Engine) Run(ctx context.Context, flow Flow) (Report, error) {
 			}
 		}
 	}
-	var sink sync.WaitGroup
+	var sink, beside sync.WaitGroup
 	sink.Go(newOutlet(e).run)
+	watch, unwatch := context.WithCancel(ctx)
+	beside.Go(func() { e.follow(watch) })
 	// Senders stop before receivers: source, then each step in turn, then the sink.
 	srcErr := e.source(ctx)
 	for _, s := range e.steps {
@@ -102,6 +104,8 @@ func (e *Engine) Run(ctx context.Context, flow Flow) (Report, error) {
 	e.sweep(context.Cause(ctx))
 	e.finished.Close()
 	sink.Wait()
+	unwatch()
+	beside.Wait()
 	e.closeHandlers()
 	err = e.verdict(ctx, srcErr)
 	return e.report(err), err

@@ -57,11 +57,12 @@ type Failures struct {
 type Step struct {
 	Name        string
 	Handler     Handler
-	Mode        tandem.Mode   // empty means tandem.Auto
-	Workers     int           // processes; zero means one per core for process, 1 for thread and async
-	Threads     int           // tasks at a time in one worker; zero means 1, for thread 16
-	Concurrency int           // tasks in flight for goroutine and async; zero means 64
-	Timeout     time.Duration // for one attempt; zero means none
+	Mode        tandem.Mode         // empty means tandem.Auto
+	Workers     int                 // processes; zero means one per core for process, 1 for thread and async
+	WorkersOf   func(cores int) int // in place of Workers: their number follows the cores; may be nil
+	Threads     int                 // tasks at a time in one worker; zero means 1, for thread 16
+	Concurrency int                 // tasks in flight for goroutine and async; zero means 64
+	Timeout     time.Duration       // for one attempt; zero means none
 	Queue       Bounds
 	Retry       Retry
 	Batch       Batch
@@ -99,8 +100,9 @@ type Func struct {
 	Close func()      // called after the last task; may be nil
 	Mode  tandem.Mode // what auto means for it; empty means goroutine
 	// Default is the concurrency when the step names none; zero means 64.
-	Default int
-	Auto    bool // unless the step says otherwise the run finds out how many may be in flight
+	Default  int
+	Computes bool // one per core unless the step says otherwise
+	Auto     bool // unless the step says otherwise the run finds out how many may be in flight
 }
 
 // Program is a handler in worker processes that speak the worker protocol.

@@ -19,8 +19,8 @@ type Journal interface {
 	Ended(items []*tandem.Task, whole []string, position int64) error
 }
 
-// Finished is what one step gave for one item.
-type Finished struct {
+// Finished is what one step gave for one item. It is an alias, so that a journal need not know this package.
+type Finished = struct {
 	Item   string
 	Step   int // index in Flow.Steps
 	Values []tandem.Value

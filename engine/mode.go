@@ -2,10 +2,14 @@ package engine
 
 import (
 	"cmp"
+	"context"
 	"fmt"
+	"strconv"
+	"time"
 
 	"tandem"
 	"tandem/internal/gopool"
+	"tandem/internal/measure"
 	"tandem/internal/procpool"
 )
 
@@ -30,11 +34,10 @@ func choose(s Step, l Limits, cores int) (choice, error) {
 		if mode != tandem.Auto && mode != tandem.Goroutine {
 			return choice{}, wrong("this handler runs in goroutines, not in mode %s", mode)
 		}
-		because := "its handler waits"
-		if h.Default > 0 && s.Concurrency == 0 {
-			because = fmt.Sprintf("its commands compute: one per core of %d", cores)
+		because, most := "its handler waits", cmp.Or(s.Concurrency, h.Default, 64)
+		if h.Computes && s.Concurrency == 0 {
+			because, most = fmt.Sprintf("its commands compute: one per core of %d", cores), cores
 		}
-		most := cmp.Or(s.Concurrency, h.Default, 64)
 		switch { // the limits decide; the pool only has to be large enough
 		case l.Auto:
 			most, because = cmp.Or(s.Concurrency, l.Most()), "measured while it runs"
@@ -43,6 +46,9 @@ func choose(s Step, l Limits, cores int) (choice, error) {
 		}
 		return choice{Mode: tandem.Goroutine, Concurrency: most, Because: because}, nil
 	case Program:
+		if s.WorkersOf != nil {
+			s.Workers = s.WorkersOf(cores)
+		}
 		c := choice{Mode: mode, Workers: s.Workers, Threads: max(s.Threads, 1), Concurrency: cmp.Or(s.Concurrency, 64)}
 		switch mode {
 		case tandem.Auto:
@@ -71,7 +77,7 @@ func (e *Engine) pool(s Step, c choice) tandem.Pool {
 	case Func:
 		return gopool.New(gopool.Config{Name: s.Name, Handle: h.Do, Concurrency: c.Concurrency, Timeout: s.Timeout})
 	case Program:
-		cfg := procpool.Config{Step: s.Name, Argv: h.Argv, Dir: h.Dir, Env: h.Env, Handler: h.Handler, Home: h.Home, Output: h.Output, Kwargs: h.Kwargs,
+		cfg := procpool.Config{Step: s.Name, Argv: h.Argv, Dir: h.Dir, Env: h.Env, Handler: h.Handler, Home: h.Home, Output: h.Output, Kwargs: h.Kwargs, Batch: h.Batch, Budget: h.Budget, Run: e.cfg.Run,
 			Mode: c.Mode, Workers: c.Workers, Loops: c.Loops, Threads: c.Threads, Concurrency: c.Concurrency, Timeout: s.Timeout, OnEvent: e.cfg.OnEvent}
 		if out := e.cfg.OnOutput; out != nil {
 			cfg.OnOutput = func(worker, stream int, chunk []byte) { out(s.Name, worker, stream, chunk) }
@@ -79,4 +85,33 @@ func (e *Engine) pool(s Step, c choice) tandem.Pool {
 		return procpool.New(cfg)
 	}
 	return nil
+}
+
+// follow keeps worker counts at the cores that are really available: a container's quota may change while the run goes on.
+func (e *Engine) follow(ctx context.Context) {
+	measure.WatchCores(ctx, 0, func(c measure.Cores) {
+		for _, s := range e.steps {
+			n, follows := s.def.followed(c.Effective())
+			if pool, ok := s.pool.(interface{ Resize(int) }); ok && follows {
+				pool.Resize(n)
+			}
+		}
+		if e.cfg.OnEvent != nil {
+			e.cfg.OnEvent(tandem.Event{Time: time.Now(), What: "cores", ID: e.flow.Name, To: strconv.Itoa(c.Effective()), Reason: c.String()})
+		}
+	})
+}
+
+// followed is how many workers a step should have on so many cores, when their number follows the cores.
+func (s Step) followed(cores int) (n int, yes bool) {
+	switch h := s.Handler.(type) {
+	case Func:
+		return cores, h.Computes && s.Concurrency == 0
+	case Program:
+		if s.WorkersOf != nil {
+			return s.WorkersOf(cores), true
+		}
+		return cores, s.Workers == 0 && (s.Mode == tandem.Process || s.Mode == tandem.Auto || s.Mode == "")
+	}
+	return 0, false
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"io"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 
@@ -20,7 +19,6 @@ type Surroundings struct {
 	Cache  string   // directory for built workers
 	Python string   // interpreter for steps without a venv; empty means python3
 	Env    []string // environment of workers and commands
-	Cores  int      // zero means all
 	Stdin  io.Reader
 	Stdout io.Writer
 
@@ -155,12 +153,11 @@ func (f *File) source(s Surroundings) (tandem.Source, error) {
 
 func (f *File) step(ctx context.Context, i int, s Surroundings) (engine.Step, error) {
 	d := &f.Steps[i]
-	cores := s.Cores
-	if cores == 0 {
-		cores = runtime.NumCPU()
-	}
-	step := engine.Step{Name: d.Name, Mode: d.Mode, Workers: d.Workers.count(cores), Threads: d.Threads, Timeout: d.Timeout,
+	step := engine.Step{Name: d.Name, Mode: d.Mode, Workers: d.Workers.N, Threads: d.Threads, Timeout: d.Timeout,
 		Queue: engine.Bounds{Items: d.Queue.Items, Bytes: d.Queue.Bytes}, Pool: d.Pool, Keep: d.t.kept}
+	if d.Workers.Share > 0 {
+		step.WorkersOf = d.Workers.count
+	}
 	if d.Concurrency > 0 {
 		step.Concurrency = int(d.Concurrency)
 	}
@@ -181,7 +178,7 @@ func (f *File) step(ctx context.Context, i int, s Surroundings) (engine.Step, er
 	case "http":
 		step.Handler, err = f.http(d)
 	case "run", "shell":
-		step.Handler, err = f.command(d, s, cores)
+		step.Handler, err = f.command(d, s)
 	case "sql":
 		step.Handler, err = f.sql(i)
 	case "write":

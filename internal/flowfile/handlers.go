@@ -3,29 +3,31 @@ package flowfile
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"tandem"
 	"tandem/engine"
 	"tandem/internal/expr"
 	"tandem/internal/handler"
+	"tandem/internal/proc"
 	"tandem/internal/sqlite"
 )
 
 // command is the handler of a run or a shell step.
-func (f *File) command(d *Step, s Surroundings, cores int) (engine.Handler, error) {
-	c := handler.CommandConfig{Step: d.Name, Dir: f.Dir, Env: s.Env, Extra: func(t *tandem.Task) []string {
+func (f *File) command(d *Step, s Surroundings) (engine.Handler, error) {
+	c := handler.CommandConfig{Step: d.Name, Dir: f.Dir, Env: append(slices.Clone(s.Env), proc.Budget(s.Env, d.budget())...), Extra: func(t *tandem.Task) []string {
 		return []string{"TANDEM_RUN_ID=" + s.Run, "TANDEM_STEP=" + d.Name, "TANDEM_ITEM_ID=" + printableID(t.ID), fmt.Sprint("TANDEM_ATTEMPT=", t.Attempts)}
 	}}
 	if d.t.stdin != nil {
 		c.Stdin = d.t.stdin.Value
 	}
 	if d.Shell != "" {
-		return engine.Func{Default: cores, Do: handler.Shell(handler.ShellConfig{Step: c.Step, Script: d.t.script, Params: texts(d.t.params),
+		return engine.Func{Computes: true, Do: handler.Shell(handler.ShellConfig{Step: c.Step, Script: d.t.script, Params: texts(d.t.params),
 			Stdin: c.Stdin, Dir: c.Dir, Env: c.Env, Extra: c.Extra})}, nil
 	}
 	c.Argv = texts(d.t.argv)
-	return engine.Func{Do: handler.Command(c), Default: cores}, nil
+	return engine.Func{Do: handler.Command(c), Computes: true}, nil
 }
 
 // printableID is an id as an environment variable can hold it: without zero bytes.
@@ -40,7 +42,7 @@ func texts(all []*expr.Template) (funcs []func(*tandem.Task) (string, error)) {
 
 func (f *File) http(d *Step) (engine.Handler, error) {
 	c := handler.HTTPConfig{Step: d.Name, Method: strings.ToUpper(d.HTTP.Method), Concurrency: f.inFlight(d), URL: d.t.url.Text,
-		Headers: map[string]func(*tandem.Task) (string, error){}}
+		Headers: map[string]func(*tandem.Task) (string, error){}, Key: func(t *tandem.Task) string { return f.names.Key(d.Name, t) }}
 	for _, r := range d.HTTP.Expect {
 		c.Expect = append(c.Expect, handler.StatusRange{From: r.From, To: r.To})
 	}

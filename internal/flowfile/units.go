@@ -112,8 +112,5 @@ func parseWorkers(s string) (w Workers, ok bool) {
 
 // count is how many processes that are on a machine with so many cores.
 func (w Workers) count(cores int) int {
-	if w.Share == 0 {
-		return w.N
-	}
 	return max(1, int(math.Round(float64(cores)*w.Share))+w.Plus)
 }

@@ -186,6 +186,16 @@ func (p *Pool) spawn() {
 	}
 }
 
+// Resize changes how many handlers may run at a time, at least 1. With fewer, those that run go on to their end.
+func (p *Pool) Resize(n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.cfg.Concurrency = max(n, 1)
+	p.spawn()
+	p.room.Broadcast()
+	p.work.Broadcast() // those that are too many end
+}
+
 // Close is tandem.Pool's.
 func (p *Pool) Close() {
 	p.mu.Lock()
@@ -218,8 +228,8 @@ func (p *Pool) State() tandem.PoolState {
 func (p *Pool) take(batch []*tandem.Task) []*tandem.Task {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for len(p.pending) == p.first {
-		if p.ended {
+	for len(p.pending) == p.first || p.spawned > p.cfg.Concurrency {
+		if p.ended || p.spawned > p.cfg.Concurrency {
 			p.spawned--
 			return nil
 		}
