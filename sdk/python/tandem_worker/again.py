@@ -31,3 +31,6 @@ def words(e, text, otherwise):
     """Message and reason: `raise Retry("busy") from e` is grouped by the type of e."""
     reason = e.reason or type(e.__cause__ if type(e) in (Retry, Permanent) and e.__cause__ else e).__name__
     return {"reason": str(reason), "message": text or otherwise}
+
+
+Retry.__module__ = Permanent.__module__ = "tandem"  # as tracebacks name them

@@ -181,6 +181,7 @@ class Again(unittest.TestCase):
             self.assertEqual((got.get("again"), got.get("after_ms"), got["message"], got["reason"]), want)
             self.assertEqual(got["kind"], "exception")
             self.assertIn("Traceback", got["trace"])
+            self.assertNotIn("tandem_worker", got["trace"].splitlines()[-1])
 
     def test_a_time_that_is_none(self):
         for after in (-1, float("nan"), float("inf"), "5"):
