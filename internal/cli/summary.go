@@ -22,6 +22,7 @@ func (a *app) summary(r engine.Report, file *flowfile.File, w *watch) {
 	add(r.Items.Failed, "failed", a.red)
 	add(r.Items.TimedOut, "timed out", a.red)
 	add(r.Items.Crashed, "crashed", a.red)
+	add(r.Items.Quarantined, "quarantined", a.red)
 	add(r.Items.Filtered, "filtered", plain)
 	add(r.Items.Canceled, "canceled", a.yellow)
 	add(r.Items.Unwritten, "not written", a.red)
@@ -40,6 +41,13 @@ func (a *app) summary(r engine.Report, file *flowfile.File, w *watch) {
 		line += a.dim("  → " + s)
 	}
 	fmt.Fprintln(a.err, line)
+	if b := r.Before; b != nil {
+		bad := ""
+		if b.Bad() > 0 {
+			bad = fmt.Sprintf(", %s of them badly", count(b.Bad()))
+		}
+		fmt.Fprintf(a.err, "  %s had ended before%s\n", plural(b.Ended(), "item"), bad)
+	}
 	if r.Items.Made > 0 {
 		fmt.Fprintf(a.err, "  %s items read, %s more made of them on the way\n", count(r.Items.In), count(r.Items.Made))
 	}
@@ -59,10 +67,16 @@ func (a *app) summary(r engine.Report, file *flowfile.File, w *watch) {
 		if s.CPU != nil {
 			line += fmt.Sprintf("  cpu %s  wait %s", brief(seconds(*s.CPU)), brief(seconds(*s.Wait)))
 		}
+		if s.Retried > 0 {
+			line += a.yellow(fmt.Sprintf("  %s retried", count(s.Retried)))
+		}
 		if s.Crashes > 0 {
-			line += a.red(fmt.Sprintf("  %d workers lost and replaced", s.Crashes))
+			line += a.red("  "+plural(s.Crashes, "worker")+" lost and replaced")
 		}
 		fmt.Fprintln(a.err, strings.TrimRight(line, " "))
+		if s.Limit != nil && s.Because != "" {
+			fmt.Fprintln(a.err, a.dim(fmt.Sprintf("  %-*s  %s", width, "", s.Because)))
+		}
 	}
 	if kinds := w.kinds(); len(kinds) > 0 {
 		fmt.Fprintln(a.err, "  failures: "+strings.Join(kinds, ", "))
@@ -70,3 +84,11 @@ func (a *app) summary(r engine.Report, file *flowfile.File, w *watch) {
 }
 
 func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
+
+// plural writes 1 item, 2 items.
+func plural(n int64, word string) string {
+	if n == 1 {
+		return "1 " + word
+	}
+	return count(n) + " " + word + "s"
+}

@@ -7,8 +7,11 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"tandem"
+	"tandem/internal/flowfile"
 )
 
 // linesPerSecond is how much of what handlers print is shown; the rest is counted.
@@ -16,9 +19,10 @@ const linesPerSecond = 20
 
 // watch tells the person what happens during a run: the first failure of each kind and reason in each step, and what handlers print.
 type watch struct {
-	a     *app
-	flow  string
-	print func(string)
+	a      *app
+	file   *flowfile.File
+	print  func(string)
+	redact func(tandem.Value) tandem.Value // takes secrets out; nil when there are none
 
 	running func() bool // whether an item has been read
 
@@ -30,8 +34,8 @@ type watch struct {
 	hidden  int64
 }
 
-func (a *app) newWatch(flow string) *watch {
-	return &watch{a: a, flow: flow, seen: map[string]int64{}, partial: map[string][]byte{}}
+func (a *app) newWatch(file *flowfile.File) *watch {
+	return &watch{a: a, file: file, seen: map[string]int64{}, partial: map[string][]byte{}}
 }
 
 // event hears of workers; only what a person would want to know is said.
@@ -64,6 +68,9 @@ func (w *watch) ended(t *tandem.Task) {
 	if e.Hint != "" {
 		b.WriteString("\n  hint: " + printable(e.Hint))
 	}
+	if !strings.ContainsFunc(t.Root, unicode.IsControl) && utf8.ValidString(t.Root) {
+		b.WriteString(w.a.dim("\n  alone: tandem run " + shellWord(w.file.Path) + " --item " + shellWord(t.Root)))
+	}
 	w.print(b.String())
 }
 
@@ -91,6 +98,9 @@ func (w *watch) output(step string, worker, stream int, chunk []byte) {
 			break
 		}
 		if line = append(w.partial[at], line[:min(len(line), 4096)]...); w.allow() {
+			if w.redact != nil {
+				line = w.redact(tandem.Value{Kind: tandem.Text, Data: line}).Data
+			}
 			show = append(show, w.a.dim(key+": ")+oneLine(string(line), 300))
 		}
 		w.partial[at] = w.partial[at][:0]

@@ -28,6 +28,7 @@ type Surroundings struct {
 	Position int64                // what an earlier part of the run knows to be in the sink
 	Ended    func(id string) bool // with Resume: whether an item had ended in the earlier part
 	Again    *Again               // run only the items of the failures' file; nil means the source
+	Items    []string             // run only the items of these ids, outcomes to Stdout and nowhere else; nil means all
 }
 
 // Build turns a file into a flow that can run: it finds interpreters, builds Go workers and opens the sink.
@@ -49,6 +50,9 @@ func Build(ctx context.Context, f *File, s Surroundings) (engine.Flow, error) {
 	var err error
 	if flow.Source, err = f.source(s); err != nil {
 		return flow, err
+	}
+	if s.Items != nil {
+		flow.Source = source.Only(flow.Source, s.Items)
 	}
 	for i := range f.Steps {
 		step, err := f.step(ctx, i, s)

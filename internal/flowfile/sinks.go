@@ -11,6 +11,11 @@ import (
 
 // sinks opens the flow's sink and the file for failed items.
 func (f *File) sinks(flow *engine.Flow, s Surroundings) error {
+	if s.Items != nil {
+		var err error
+		flow.Sink, err = sink.Open("-", s.Stdout)
+		return err
+	}
 	main, err := f.sink(s)
 	if err != nil {
 		return err
@@ -128,4 +133,12 @@ func (a *Again) Tried() error {
 		return &tandem.Error{Op: "keep the failed items in", On: a.path, Kind: tandem.KindSink, Message: reason(err), Hint: "they are in " + a.beside(), Err: err}
 	}
 	return nil
+}
+
+// JournalPath is where the flow wants its journal; empty means with the run.
+func (f *File) JournalPath() (string, error) {
+	if f.Resume.File == "" {
+		return "", nil
+	}
+	return f.fixedPath(f.Resume.File, "resume", "file")
 }
