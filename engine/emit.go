@@ -111,7 +111,7 @@ func (s *step) fail(u *unit, o *outflow) {
 	if r.Outcome == tandem.Crashed && u.crashes > 1 {
 		r.Outcome = tandem.Quarantined
 		if r.Err != nil {
-			r.Err.Message += fmt.Sprintf("; it killed %d workers", u.crashes)
+			r.Err.Message += "; and again when it was tried once more"
 		}
 	}
 	o.counts[r.Outcome]++

@@ -52,7 +52,11 @@ func (w *watch) ended(t *tandem.Task) {
 		return
 	}
 	w.mu.Lock()
-	key := e.On + " " + strings.TrimSpace(e.Kind+" "+e.Reason)
+	what := strings.TrimSpace(e.Kind + " " + e.Reason)
+	if strings.HasPrefix(e.Reason, e.Kind) {
+		what = e.Reason // "exit 3" says it all
+	}
+	key := e.On + " " + what
 	w.seen[key]++
 	first := w.seen[key] == 1
 	w.mu.Unlock()

@@ -205,7 +205,7 @@ func (d *demo) textbook(ctx context.Context) (took time.Duration, why string, er
 // report is what the demo reads of `tandem run --json`.
 type report struct {
 	Seconds float64
-	Items   struct{ In, OK, Crashed int }
+	Items   struct{ In, OK, Quarantined int }
 	Steps   []struct {
 		Name    string
 		Crashes int
@@ -250,10 +250,10 @@ func (d *demo) tandem(ctx context.Context) (r report, err error) {
 		return r, err
 	}
 	all := len(d.photos) + 2
-	if r.Items.In != all || r.Items.OK != all-2 || r.Items.Crashed != 2 || n != all-2 || bytes.Count(lines, []byte("\n")) != all {
+	if r.Items.In != all || r.Items.OK != all-2 || r.Items.Quarantined != 2 || n != all-2 || bytes.Count(lines, []byte("\n")) != all {
 		return r, &tandem.Error{Op: "check", On: "the demo", Kind: tandem.KindInvalid,
-			Message: fmt.Sprintf("%d photos: in %d, ok %d, crashed %d, uploads %d, lines %d (%v)", all, r.Items.In, r.Items.OK, r.Items.Crashed, n, bytes.Count(lines, []byte("\n")), runErr),
-			Hint:    "want all but two ok and uploaded, two crashed, a line for each: please report this"}
+			Message: fmt.Sprintf("%d photos: in %d, ok %d, quarantined %d, uploads %d, lines %d (%v)", all, r.Items.In, r.Items.OK, r.Items.Quarantined, n, bytes.Count(lines, []byte("\n")), runErr),
+			Hint:    "want all but two ok and uploaded, two quarantined, a line for each: please report this"}
 	}
 	return r, nil
 }

@@ -30,7 +30,7 @@ func (d *demo) result(loop, book time.Duration, why string, ours report) {
 		line += fmt.Sprintf(" and %.2f× the textbook answer", book.Seconds()/took.Seconds())
 	}
 	fmt.Fprintf(d.Out, "\n%s\n", d.bold(line+"."))
-	fmt.Fprintln(d.Out, "2 photos crashed their worker: each cost one item, the worker was replaced, all others arrived.")
+	fmt.Fprintln(d.Out, "2 photos crashed their worker, and a fresh one: each cost one item, the workers were replaced, all others arrived.")
 	fmt.Fprint(d.Out, "\ntry next:\n")
 	if d.Keep || d.Photos != "" {
 		fmt.Fprintf(d.Out, "  less %s\n", filepath.Join(d.Dir, finished))

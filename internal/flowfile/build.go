@@ -126,8 +126,8 @@ func (f *File) source(s Surroundings) (tandem.Source, error) {
 			return nil, err
 		}
 		name, err := f.fixed(src, "from", key)
-		if name == "-" {
-			name = "stdin"
+		if key == "stdin" {
+			name = key
 		}
 		return make(name, source.File(path, s.Stdin)), err
 	}
