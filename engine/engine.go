@@ -23,9 +23,10 @@ type Engine struct {
 	drain     chan struct{}
 	drainOnce sync.Once
 
-	mu    sync.Mutex // guards steps and flow until the run has begun
-	flow  Flow
-	steps []*step
+	mu       sync.Mutex // guards pressure, and steps and flow until the run has begun
+	pressure pressure
+	flow     Flow
+	steps    []*step
 
 	in       atomic.Int64 // items the source gave
 	made     atomic.Int64 // items that a step made out of one, beyond the first
@@ -69,6 +70,7 @@ func (e *Engine) Run(ctx context.Context, flow Flow) (Report, error) {
 	}
 	e.mu.Lock()
 	e.flow, e.steps = flow, steps
+	e.pressure = pressure{full: make([]int, len(steps)), idle: make([]int, len(steps))}
 	e.mu.Unlock()
 
 	pools, perr := e.startPools(ctx)
@@ -94,6 +96,7 @@ func (e *Engine) Run(ctx context.Context, flow Flow) (Report, error) {
 	sink.Go(newOutlet(e).run)
 	watch, unwatch := context.WithCancel(ctx)
 	beside.Go(func() { e.follow(watch) })
+	beside.Go(func() { e.observe(watch) })
 	// Senders stop before receivers: source, then each step in turn, then the sink.
 	srcErr := e.source(ctx)
 	for _, s := range e.steps {

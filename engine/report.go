@@ -9,14 +9,15 @@ import (
 
 // Report is the end of a run: the document of `tandem run --json`.
 type Report struct {
-	Run     string       `json:"run"`
-	Flow    string       `json:"flow"`
-	Outcome string       `json:"outcome"` // ok, failed, interrupted, stopped, invalid
-	Error   *ReportError `json:"error,omitempty"`
-	Seconds float64      `json:"seconds"`
-	Items   Items        `json:"items"`
-	Before  *Items       `json:"before,omitempty"` // a resumed run: what had ended in its earlier part
-	Steps   []StepReport `json:"steps"`
+	Run        string       `json:"run"`
+	Flow       string       `json:"flow"`
+	Outcome    string       `json:"outcome"` // ok, failed, interrupted, stopped, invalid
+	Error      *ReportError `json:"error,omitempty"`
+	Seconds    float64      `json:"seconds"`
+	Items      Items        `json:"items"`
+	Before     *Items       `json:"before,omitempty"` // a resumed run: what had ended in its earlier part
+	Bottleneck *Bottleneck  `json:"bottleneck,omitempty"`
+	Steps      []StepReport `json:"steps"`
 }
 
 // ReportError is why a run did not run to its end.
@@ -67,11 +68,12 @@ type StepReport struct {
 
 // Progress is a snapshot of a run.
 type Progress struct {
-	Flow    string
-	Elapsed time.Duration
-	Items   Items
-	Total   int64 // items the source will give; -1 when not known
-	Steps   []StepProgress
+	Flow       string
+	Elapsed    time.Duration
+	Items      Items
+	Total      int64 // items the source will give; -1 when not known
+	Steps      []StepProgress
+	Bottleneck *Bottleneck // nil while nothing is known
 }
 
 // StepProgress is one step's part of a snapshot.
@@ -101,9 +103,9 @@ func itemsOf(n func(tandem.Outcome) int64) Items {
 // Snapshot tells how the run goes. It may be called at any time, from anywhere.
 func (e *Engine) Snapshot() Progress {
 	e.mu.Lock()
-	steps, flow := e.steps, e.flow
+	steps, flow, bottleneck := e.steps, e.flow, e.bottleneck()
 	e.mu.Unlock()
-	p := Progress{Flow: flow.Name, Elapsed: time.Since(e.start), Items: e.items(), Total: -1}
+	p := Progress{Bottleneck: bottleneck, Flow: flow.Name, Elapsed: time.Since(e.start), Items: e.items(), Total: -1}
 	if flow.Source != nil {
 		p.Total = flow.Source.Total()
 		if e.srcDone.Load() {
@@ -112,13 +114,12 @@ func (e *Engine) Snapshot() Progress {
 	}
 	for _, s := range steps {
 		f, st := s.stats.Figures(), s.pool.State()
-		n, bytes := s.in.Len()
+		n, _ := s.in.Len()
 		s.mu.Lock()
 		waiting := len(s.later)
 		s.mu.Unlock()
-		full := max(float64(n)/float64(orDefault(s.def.Queue.Items, 1024)), float64(bytes)/float64(orDefault(s.def.Queue.Bytes, 64<<20)))
 		p.Steps = append(p.Steps, StepProgress{Name: s.def.Name, Because: s.choice.Because, Pool: st, Ended: f.Ended,
-			Bad: f.Ended - f.Outcomes[tandem.OK] - f.Outcomes[tandem.Filtered], Queue: n, QueueFull: min(full, 1), Waiting: waiting, Paused: s.paused()})
+			Bad: f.Ended - f.Outcomes[tandem.OK] - f.Outcomes[tandem.Filtered], Queue: n, QueueFull: s.fullness(), Waiting: waiting, Paused: s.paused()})
 	}
 	return p
 }
@@ -150,6 +151,9 @@ func (e *Engine) report(err error) Report {
 	case r.Items.Bad() > 0, r.Before != nil && r.Before.Bad() > 0:
 		r.Outcome = "failed"
 	}
+	e.mu.Lock()
+	r.Bottleneck = e.bottleneck()
+	e.mu.Unlock()
 	for _, s := range e.steps {
 		f, st := s.stats.Figures(), s.pool.State()
 		sr := StepReport{Name: s.def.Name, Mode: st.Mode, Workers: st.Workers, Threads: st.Threads, Concurrency: st.Concurrency, Because: s.choice.Because,

@@ -171,6 +171,9 @@ func (p *progress) lines(now engine.Progress) []string {
 	} else {
 		whole += " read so far"
 	}
+	if b := now.Bottleneck; b != nil && len(now.Steps) > 1 {
+		whole += "  bottleneck: " + b.Step
+	}
 	head := "  " + brief(now.Elapsed.Round(100*time.Millisecond)) + "  " + whole
 	if plain {
 		return append([]string{now.Flow + strings.TrimRight(head, " ")}, lines...)

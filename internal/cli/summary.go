@@ -71,12 +71,15 @@ func (a *app) summary(r engine.Report, file *flowfile.File, w *watch) {
 			line += a.yellow(fmt.Sprintf("  %s retried", count(s.Retried)))
 		}
 		if s.Crashes > 0 {
-			line += a.red("  "+plural(s.Crashes, "worker")+" lost and replaced")
+			line += a.red("  " + plural(s.Crashes, "worker") + " lost and replaced")
 		}
 		fmt.Fprintln(a.err, strings.TrimRight(line, " "))
 		if s.Limit != nil && s.Because != "" {
 			fmt.Fprintln(a.err, a.dim(fmt.Sprintf("  %-*s  %s", width, "", s.Because)))
 		}
+	}
+	if b := r.Bottleneck; b != nil && len(r.Steps) > 1 {
+		fmt.Fprintf(a.err, "  bottleneck: %s: %s\n", b.Step, b.Because)
 	}
 	if kinds := w.kinds(); len(kinds) > 0 {
 		fmt.Fprintln(a.err, "  failures: "+strings.Join(kinds, ", "))
