@@ -13,8 +13,8 @@
 //   - One process writes a journal at a time; a lock of the kernel sees to it, and the error names the process that holds it.
 //   - The first error of writing is kept: Ended and Close return it from then on, and Steps notes nothing more.
 //
-// A record costs some tens of nanoseconds and no allocation. A Journal has one goroutine, which Close ends. Values of items that have ended stay in the file
-// until the run is removed.
+// A record of 100 bytes costs about 0.1 µs and no allocation, a transaction one write of 1 µs or so. A Journal has one goroutine, which Close ends. Values of
+// items that have ended stay in the file until the run is removed.
 package journal
 
 import (

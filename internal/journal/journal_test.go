@@ -352,3 +352,15 @@ func TestStepsWaitForTheDisk(t *testing.T) {
 		t.Errorf("%d of %d items are there", s.Begun(), n)
 	}
 }
+
+// Should two ids ever meet in one key, neither is given the other's values.
+func TestIDsThatMeet(t *testing.T) {
+	j, path := started(t, Config{})
+	j.Steps([]Finished{step("a", 0, "x")})
+	closed(t, j)
+	_, s := resumed(t, path)
+	s.begun[keyOf(s.ended, "b")] = s.begun[keyOf(s.ended, "a")]
+	if got := finished(t, s, "b"); got != "" {
+		t.Errorf("b was given what a has: %s", got)
+	}
+}

@@ -211,3 +211,45 @@ func TestAJournalInsideAJournal(t *testing.T) {
 		t.Fatalf("%v", err)
 	}
 }
+
+// The proof of damage may stand megabytes behind it, and across any border of what is read at a time.
+func TestProofFarBehind(t *testing.T) {
+	for _, size := range []int{1<<20 - 60, 1<<20 - 40, 1<<20 - 30, 1<<20 - 20, 1<<20 - 10, 1 << 20, 3<<20 + 5} {
+		j, path := started(t, Config{Limit: 4 << 20})
+		begin := j.end
+		j.Steps([]Finished{step("a", 0, strings.Repeat("x", size))})
+		j.flush()
+		if err := j.Ended(tasks(tandem.OK, "a"), nil, 1); err != nil {
+			t.Fatal(err)
+		}
+		closed(t, j)
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b[begin] ^= 1
+		if _, err := read(path, bytes.NewReader(b), int64(len(b))); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("damaged at byte %d:", begin)) {
+			t.Errorf("%d bytes: %v", size, err)
+		}
+	}
+}
+
+// A good frame in the place of another, as a disk that writes to the wrong block leaves it, is damage.
+func TestAFrameInTheWrongPlace(t *testing.T) {
+	j, path := started(t, Config{})
+	ends := []int64{j.end}
+	for _, id := range []string{"a", "b", "c"} {
+		j.Steps([]Finished{step(id, 0, "x")})
+		j.flush()
+		ends = append(ends, j.end)
+	}
+	closed(t, j)
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	copy(b[ends[1]:ends[2]], b[ends[0]:ends[1]])
+	if _, err := read(path, bytes.NewReader(b), int64(len(b))); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("damaged at byte %d:", ends[1])) {
+		t.Errorf("%v", err)
+	}
+}

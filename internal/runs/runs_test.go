@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -272,36 +273,29 @@ func TestTwoProcesses(t *testing.T) {
 	}
 }
 
-// Those who look do not keep those who work from taking a run.
+// Those who look share the lock for a moment; whoever takes the run waits for that moment.
 func TestListsDoNotDisturb(t *testing.T) {
 	root := t.TempDir()
 	made(t, root, Run{ID: "a"}).Close()
-	stop := make(chan struct{})
-	var wg sync.WaitGroup
-	for range 4 {
-		wg.Go(func() {
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				if _, strange, err := List(root); err != nil || len(strange) > 0 {
-					t.Error(strange, err)
-				}
-			}
-		})
+	looking, err := os.Open(filepath.Join(root, "a", lockName))
+	if err != nil {
+		t.Fatal(err)
 	}
-	for i := range 100 {
-		d, err := Open(root, "a")
-		if err != nil {
-			t.Error(i, err)
-			break
-		}
-		d.Close()
+	if err := syscall.Flock(int(looking.Fd()), syscall.LOCK_SH); err != nil {
+		t.Fatal(err)
 	}
-	close(stop)
-	wg.Wait()
+	is(t, states(t, root), "a stopped") // two may look
+	var looker sync.WaitGroup
+	defer looker.Wait()
+	looker.Go(func() {
+		time.Sleep(20 * time.Millisecond)
+		looking.Close()
+	})
+	d, err := Open(root, "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.Close()
 }
 
 func TestClean(t *testing.T) {
@@ -324,6 +318,21 @@ func TestClean(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+	}
+	// Another process is making this one, and takes its time.
+	slow, err := take(filepath.Join(root, ".new-x", lockName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer slow.Close()
+	if err := os.Chtimes(filepath.Join(root, ".new-x"), then, then); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(root, ".new-dead"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chtimes(filepath.Join(root, ".new-dead"), then, then); err != nil {
+		t.Fatal(err)
 	}
 	ids := func(list []Entry) string {
 		var s []string
@@ -364,7 +373,7 @@ func TestClean(t *testing.T) {
 		}
 	}
 	is(t, states(t, root), "live running\n.other: there is no run.json in it\nforeign: there is no run.json in it")
-	if left, _ := filepath.Glob(filepath.Join(root, ".*")); len(left) != 2 { // the young one, and the other
+	if left, _ := filepath.Glob(filepath.Join(root, ".*")); len(left) != 3 { // the young one, the one that is held, and the other
 		t.Errorf("left: %v", left)
 	}
 	live.Close()
