@@ -36,7 +36,7 @@ const (
 )
 
 // kindJournal is the kind of every error of this package.
-const kindJournal = "journal"
+const kindJournal = tandem.KindJournal
 
 // Config of a journal.
 type Config struct {

@@ -70,7 +70,7 @@ func read(dir string) (r Run, err error) {
 }
 
 // kindJournal is the kind of errors that the disk has made; wrong usage is tandem.KindInvalid.
-const kindJournal = "journal"
+const kindJournal = tandem.KindJournal
 
 func failed(op, path string, err error) error {
 	e := &tandem.Error{Op: op, On: path, Kind: kindJournal, Message: cause(err), Err: err}
