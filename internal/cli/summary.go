@@ -58,7 +58,7 @@ func (a *app) summary(r engine.Report, file *flowfile.File, w *watch) {
 	for _, s := range r.Steps {
 		where := fmt.Sprintf("%s, %d in flight", s.Mode, s.Concurrency)
 		if s.Workers > 0 {
-			where = fmt.Sprintf("%s, %d workers", s.Mode, s.Workers)
+			where = fmt.Sprintf("%s, %s", s.Mode, plural(int64(s.Workers), "worker"))
 			if s.Threads > 1 {
 				where += fmt.Sprintf(" × %d", s.Threads)
 			}
