@@ -169,7 +169,7 @@ func TestARunFromBeginToEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer d.Close()
-	if left, err := os.ReadDir(d.Temp()); err != nil || len(left) > 0 {
+	if left, err := os.ReadDir(d.Temp()); err != nil || len(left) != 1 { // steps that have finished may have left it for others
 		t.Errorf("tmp holds %v, %v", left, err)
 	}
 	err = d.Update(func(r *Run) {
