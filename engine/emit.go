@@ -125,17 +125,31 @@ func (s *step) carry(u *unit, o *outflow) {
 	if s.def.Keep {
 		s.keep(u, u.Result.Value)
 	}
-	o.onward = append(o.onward, s.turn(u))
+	if len(rest) == 0 {
+		o.onward = append(o.onward, s.turn(u))
+		return
+	}
 	for i, v := range rest {
 		f := s.e.fork(u, i+2, v)
 		if s.def.Keep {
 			s.keep(f, v)
 		}
-		o.onward = append(o.onward, s.turn(f))
+		s.part(f, o)
 	}
-	if len(rest) > 0 {
-		u.first()
+	u.first()
+	s.part(u, o)
+}
+
+// part sends on one of the items that u has become. When what the step gave was too much for the journal it runs again in a resumed run, and some of them
+// may have ended: the outlet leaves those out.
+func (s *step) part(u *unit, o *outflow) {
+	t := s.turn(u)
+	if j := s.e.flow.Journal; j != nil && j.Has(u.ID) {
+		u.over = true
+		o.ended = append(o.ended, t)
+		return
 	}
+	o.onward = append(o.onward, t)
 }
 
 // keep lets u carry a value for a later step.

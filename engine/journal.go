@@ -4,9 +4,9 @@ import "tandem"
 
 // Journal notes what has finished, so that a run that was killed can go on where it was.
 //
-//   - Has, Before and Finished tell what an earlier part of the run noted. They are called from one goroutine, while the source is read.
-//   - Steps notes values that steps have given, for items that have not ended. It is called from many goroutines and does not block for long; what it could not
-//     note runs again.
+//   - Has, Before and Finished tell what an earlier part of the run noted. Has is called from many goroutines, the others from one, while the source is read.
+//   - Steps notes values that steps have given, for items that have not ended. It is called from many goroutines and does not block for long. Values too large
+//     to be noted are left out of what Finished gives, which then has none for that step; the step runs again if they are needed.
 //   - Ended notes outcomes that the sink holds, up to position, in one transaction: after a kill either all of them count or none. whole are items of the
 //     source of which everything has ended. It is called from one goroutine.
 //
@@ -55,10 +55,16 @@ func (e *Engine) restore(u *unit, at int, to []placed) ([]placed, error) {
 		return to, err
 	}
 	for _, f := range steps {
-		if f.Step < at || f.Step >= len(e.steps) || len(f.Values) == 0 {
+		if f.Step < at || f.Step >= len(e.steps) {
 			continue
 		}
 		s := e.steps[f.Step]
+		if len(f.Values) == 0 {
+			if s.def.Keep { // a later step asks for what is not there
+				break
+			}
+			continue
+		}
 		at = f.Step + 1
 		units := []*unit{u}
 		u.Value = f.Values[0]

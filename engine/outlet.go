@@ -104,6 +104,11 @@ func (o *outlet) take(buf []*tandem.Task, limited bool) (int, error) {
 func (o *outlet) count(tasks []*tandem.Task) {
 	e := o.e
 	for _, t := range tasks {
+		if u := t.Ref.(*unit); u.over {
+			u.origin.live.Add(-1)
+			e.made.Add(-1)
+			continue
+		}
 		r := &t.Result
 		if e.flow.Redact != nil {
 			r.Value = e.flow.Redact(r.Value)
@@ -145,27 +150,29 @@ func (e *Engine) redacted(err *tandem.Error) *tandem.Error {
 	return &c
 }
 
-// write gives tasks to the sink, and keeps those aside that an interrupted run will go on with.
+// write gives tasks to the sink, and keeps those aside that an interrupted run will go on with. Those that had ended in an earlier part stand there already.
 func (o *outlet) write(tasks []*tandem.Task) {
-	if o.e.flow.Journal != nil {
-		kept := tasks[:0:0]
-		for _, t := range tasks {
-			if t.Result.Outcome == tandem.Canceled {
-				o.aside = append(o.aside, t)
-			} else {
-				kept = append(kept, t)
-			}
-		}
-		tasks = kept
-	}
 	for _, t := range tasks {
 		of := t.Ref.(*unit).origin
 		if of.written++; of.live.Load() == 0 && of.written == of.units.Load() && !of.cut && (t.ID != t.Root || o.e.flow.Done != nil) {
 			o.whole = append(o.whole, t.Root)
 		}
 	}
+	if o.e.flow.Journal != nil {
+		kept := tasks[:0:0]
+		for _, t := range tasks {
+			switch {
+			case t.Ref.(*unit).over:
+			case t.Result.Outcome == tandem.Canceled:
+				o.aside = append(o.aside, t)
+			default:
+				kept = append(kept, t)
+			}
+		}
+		tasks = kept
+	}
 	in := o.put(tasks)
-	if in && o.e.flow.Journal != nil && len(tasks) > 0 {
+	if in && o.e.flow.Journal != nil && len(tasks)+len(o.whole) > 0 {
 		o.note(tasks)
 	}
 	if in && o.e.flow.Done != nil {

@@ -18,6 +18,7 @@ type unit struct {
 	before   int           // attempts in this step, in batches that were cut up
 	crashes  int           // workers that died under it in this step
 	skipped  bool          // this step is not for it
+	over     bool          // it had ended in an earlier part of the run
 }
 
 // origin is an item of the source and all that came of it.

@@ -1,7 +1,7 @@
 // Package journal is the log from which a run goes on after it was killed: one file, only ever appended to, every byte under a checksum.
 //
 //   - Steps notes what steps gave. It copies into a buffer, from any number of goroutines; the buffer is written after 20 ms, at 64 KiB, or with the next
-//     transaction. While 2 MiB wait for the disk it blocks. Values above Config.Limit are not noted: that step runs again.
+//     transaction. While 2 MiB wait for the disk it blocks. Of values above Config.Limit it notes only that there were some: the step runs again if they are needed.
 //   - Ended notes outcomes and the position of the sink in one transaction: after a kill all of it holds or nothing. What Steps was told before is in
 //     the file before it.
 //   - What was written survives the end of the process, kill -9 too. With Config.Sync each transaction waits for the disk, and survives a power cut.
@@ -41,10 +41,10 @@ const kindJournal = tandem.KindJournal
 // Config of a journal.
 type Config struct {
 	Sync  bool // each transaction is on stable storage before Ended returns
-	Limit int  // bytes of the values of one step for one item; more are not noted. Zero means 1 MiB, 16 MiB is the most
+	Limit int  // bytes of the values of one step for one item; more are left out. Zero means 1 MiB, 16 MiB is the most
 }
 
-// Finished is what one step gave for one item. It is an alias, so that packages that do not import this one can speak of the same type.
+// Finished is what one step gave for one item; no values are there when they were above the limit. It is an alias, so that packages that do not import this one can speak of the same type.
 type Finished = struct {
 	Item   string
 	Step   int // index in the flow
@@ -91,14 +91,18 @@ func (j *Journal) Steps(done []Finished) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	for i := range done {
-		f := &done[i]
+		f := done[i]
 		size := 0
 		for v := range f.Values {
 			size += len(f.Values[v].Data)
 		}
-		if size > j.limit || len(f.Item) > maxID || f.Step < 0 || len(f.Values) > maxLimit/4 {
+		if len(f.Item) > maxID || f.Step < 0 {
 			j.skipped++
 			continue
+		}
+		if size > j.limit || len(f.Values) > maxLimit/4 {
+			j.skipped++
+			f.Values = nil
 		}
 		for len(j.buf) >= holdBytes && j.err == nil && !j.closed {
 			j.room.Wait()
@@ -108,7 +112,7 @@ func (j *Journal) Steps(done []Finished) {
 			return
 		}
 		had := len(j.buf)
-		j.buf = appendStep(j.buf, f)
+		j.buf = appendStep(j.buf, &f)
 		if had == headSize {
 			wake(j.some)
 		}
@@ -125,7 +129,7 @@ func wake(c chan struct{}) {
 	}
 }
 
-// Skipped is how many step results were not noted, because they were above the limit or the journal could not be written.
+// Skipped is how many step results were not noted, or without their values, because they were above the limit or the journal could not be written.
 func (j *Journal) Skipped() int64 {
 	j.mu.Lock()
 	defer j.mu.Unlock()

@@ -131,7 +131,7 @@ func TestWhatWasNotedIsThereAgain(t *testing.T) {
 		}
 		for id, want := range map[string]string{
 			"a":        "a 0 bytes:\"again\"\na 1 bytes:\"\" text:\"b\\x00\"\n",
-			"b":        fmt.Sprintf("b 0\nb 2 bytes:%q text:%[1]q\n", strings.Repeat("l", 50)),
+			"b":        fmt.Sprintf("b 0\nb 1\nb 2 bytes:%q text:%[1]q\n", strings.Repeat("l", 50)),
 			"\xff\x00": "\xff\x00 3 bytes:\"odd id\"\n", "": " 0 bytes:\"no id\"\n", "c": "", "d": "", "z": "",
 		} {
 			if got := finished(t, s, id); got != want {
