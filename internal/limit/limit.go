@@ -46,7 +46,7 @@ type Limit struct {
 	breaker  breaker
 	held     time.Time // the server asked to wait until then
 	timer    *time.Timer
-	wakes    time.Time // when timer fires; zero when it is not set
+	alarmed  bool // timer will fire
 }
 
 // waiter is one call of Acquire.
@@ -186,11 +186,10 @@ func (l *Limit) alarm(wait time.Duration) {
 		l.still() // a Release will come
 		return
 	}
-	at := time.Now().Add(wait)
-	if !l.wakes.IsZero() && !l.wakes.After(at) {
-		return
+	if l.alarmed {
+		return // what is waited for can come later than that, never sooner
 	}
-	l.wakes = at
+	l.alarmed = true
 	if l.timer == nil {
 		l.timer = time.AfterFunc(wait, l.rings)
 		return
@@ -201,15 +200,15 @@ func (l *Limit) alarm(wait time.Duration) {
 func (l *Limit) rings() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.wakes = time.Time{}
+	l.alarmed = false
 	l.wake()
 }
 
 // still stops the timer: nobody waits for it.
 func (l *Limit) still() {
-	if !l.wakes.IsZero() {
+	if l.alarmed {
 		l.timer.Stop()
-		l.wakes = time.Time{}
+		l.alarmed = false
 	}
 }
 
