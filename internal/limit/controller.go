@@ -138,9 +138,6 @@ func (c *Controller) good(at, began time.Time, latency, inflight float64) {
 		return
 	}
 	c.now.drain = false
-	if most := 8 * c.base.mean; c.base.n > 8 && latency > most {
-		latency = most // a pause of the machine, or a clock that jumped
-	}
 	c.now.add(latency)
 	c.now.inflight += inflight
 	if c.phase == starting && inflight >= c.limit-1 {
@@ -244,10 +241,7 @@ func (c *Controller) judgeSteady(at time.Time, w window, n float64) {
 	}
 	c.latency = c.latency.merge(w.stat, mostKnown)
 	l := c.latency
-	switch doubt := apart(w.stat, c.base); {
-	case w.mean < c.base.mean-2*doubt:
-		c.base, c.low = w.stat, n
-	case w.mean < c.base.mean-doubt, n <= 0.6*c.limit && w.mean < c.base.mean+doubt:
+	if doubt := apart(w.stat, c.base); c.base.n == 0 || w.mean < c.base.mean-doubt || n <= 0.6*c.limit && w.mean < c.base.mean+doubt {
 		c.base, c.low = c.base.merge(w.stat, mostKnown), n
 	}
 	slack := 1.01 + apart(l, c.base)/2/c.base.mean
@@ -280,7 +274,7 @@ func (c *Controller) judgeSteady(at time.Time, w window, n float64) {
 
 func (c *Controller) probe(at time.Time) {
 	c.phase, c.saved = probing, c.limit
-	if c.limit < 8 { // a server of one or two slots has a queue at 0.6 of them
+	if c.limit < 8 { // a server of one or two slots has a queue at half of that
 		c.set(c.limit * 0.4)
 	} else {
 		c.set(c.limit * probeShare)

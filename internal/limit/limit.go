@@ -7,7 +7,7 @@
 //     than the limit says; one that shrinks later is reached as tasks end.
 //   - Every nil from Acquire is followed by exactly one Release. A Release too many panics: the count would be a lie from then on.
 //   - It has no goroutine of its own and none for each waiter. A waiter sleeps until a slot comes back, or until the one timer of the Limit fires.
-//   - Acquire and Release take about a tenth of a microsecond together when nothing limits, and one mutex.
+//   - Acquire and Release together take some twenty nanoseconds when nobody waits for a fixed limit, a quarter of a microsecond with everything on, and one mutex.
 //   - A [Controller], which finds the limit by itself, is pure: no clock, no lock, no system.
 package limit
 

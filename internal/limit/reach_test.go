@@ -84,7 +84,7 @@ func TestReachSlowerServer(t *testing.T) {
 		}}, 140, c)
 		name := fmt.Sprintf("three times %g s", d)
 		reach(t, name, c, 40/d/3, 3*d, 45, 80, 0.9, 1.5)
-		reach(t, name+" and back", c, 40/d, d, 95, 140, 0.95, 1.5)
+		reach(t, name+" and back", c, 40/d, d, 85, 140, 0.93, 1.5)
 	}
 }
 
@@ -244,6 +244,30 @@ func TestLateAndEarlyBreaks(t *testing.T) {
 		if less := c.Limit() < before; less != x.less {
 			t.Errorf("broken after %s: from %d to %d", x.latency, before, c.Limit())
 		}
+	}
+}
+
+// One task that takes a minute among those of 50 ms is no queue.
+func TestOneSlowTask(t *testing.T) {
+	c := NewController(Bounds{})
+	at := epoch(0)
+	least := 1 << 30
+	for i := range 3000 {
+		at = at.Add(time.Second / 800)
+		latency := 50 * time.Millisecond
+		if i == 2000 {
+			latency = time.Minute
+		}
+		if l := c.Limit(); l > 40 {
+			latency = latency * time.Duration(l) / 40
+		}
+		c.Observe(at, latency, c.Limit(), Good)
+		if i > 2000 {
+			least = min(least, c.Limit())
+		}
+	}
+	if least < 33 {
+		t.Errorf("down to %d of 40: %s", least, c.Because())
 	}
 }
 
