@@ -63,19 +63,18 @@ type Controller struct {
 	phase    phase
 	because  string
 
-	last time.Time // the latest observation
-	base stat      // latency without a queue
-	low  float64   // the number in flight at which base was measured
-	now  window
-	next time.Time // when to probe
+	last  time.Time     // the latest observation
+	shift time.Duration // what is added to a clock that was set back
+	stale time.Time     // what started before says nothing of latency
+	base  stat          // latency without a queue
+	low   float64       // the number in flight at which base was measured
+	now   window
+	next  time.Time // when to probe
 
 	recent  stat    // of the last tasks, whatever the limit was
 	latency stat    // smoothed over the last windows
-	high    float64 // the latency at the highest limit since the last probe
-	highest float64
 	calm    int     // windows in a row without a sign of a queue
 	saved   float64 // the limit before the probe
-	before  float64 // the latency before the probe
 	goal    float64 // where doubling ends, when it is known; else 0
 
 	complaints
@@ -108,22 +107,25 @@ func (c *Controller) set(limit float64) { c.limit = min(max(limit, c.min), c.max
 
 // Observe takes note of a task that ended at, latency after it started, while inflight tasks were in flight, itself included.
 func (c *Controller) Observe(at time.Time, latency time.Duration, inflight int, v Verdict) {
-	latency = max(latency, 0)
-	if at.Before(c.last) {
-		at = c.last // a clock that is set back stands still
+	if at = at.Add(c.shift); at.Before(c.last) { // a clock that is set back goes on from where it was
+		c.shift += c.last.Sub(at)
+		at = c.last
 	}
-	began := at.Add(-latency)
-	if c.last.IsZero() {
+	began := at.Add(-max(latency, 0))
+	switch gap := at.Sub(c.last); {
+	case c.last.IsZero():
 		c.now.since, c.next = began, at.Add(probeEvery)
-	} else if began.Sub(c.last) > idleAfter {
+	case began.Sub(c.last) > idleAfter:
 		c.idle(began)
+	case gap > idleAfter && c.base.n > 0 && gap.Seconds() > 100*c.base.mean:
+		c.stale = at // the machine slept, or the clock was put on: what was in flight meanwhile has no latency worth the name
 	}
 	c.last = at
 	late := v == Broken && c.base.n > 0 && latency.Seconds() > 2*max(c.base.mean, c.latency.mean)
 	switch {
 	case v == Overload || late:
 		c.overload(at, began, inflight)
-	case v == Good:
+	case v == Good && latency > 0 && !began.Before(c.stale):
 		c.answered(began)
 		c.good(at, began, latency.Seconds(), float64(inflight))
 	}
@@ -139,9 +141,6 @@ func (c *Controller) good(at, began time.Time, latency, inflight float64) {
 		return
 	}
 	c.now.drain = false
-	if most := 8 * c.base.mean; c.base.n > 8 && latency > most {
-		latency = most // a pause of the machine, or a clock that jumped
-	}
 	c.now.add(latency)
 	c.now.inflight += inflight
 	if c.phase == starting && inflight >= c.limit-1 {
@@ -208,7 +207,6 @@ func (c *Controller) settle() time.Duration {
 func (c *Controller) follow(at time.Time) {
 	c.open(at, true)
 	c.phase, c.calm, c.latency = steady, 0, stat{}
-	c.high, c.highest = 0, 0
 }
 
 func (c *Controller) judgeStart(at time.Time, w window, n float64) {
@@ -223,7 +221,7 @@ func (c *Controller) judgeStart(at time.Time, w window, n float64) {
 		if e := c.base.err() / c.base.mean; e < 0.01 || e < 0.03 && c.low < 0.8*c.limit {
 			c.follow(at)
 		} else {
-			c.probe(at, 0) // the base is not worth much: the doubling was quick
+			c.probe(at) // the base is not worth much: the doubling was quick
 		}
 		return
 	}
@@ -246,19 +244,7 @@ func (c *Controller) judgeSteady(at time.Time, w window, n float64) {
 	}
 	c.latency = c.latency.merge(w.stat, mostKnown)
 	l := c.latency
-	switch {
-	case c.limit > c.highest:
-		c.highest, c.high = c.limit, l.mean
-	case c.limit < probeShare*c.highest:
-		if l.mean > 0.85*c.high { // so many fewer in flight should have emptied the queue: is the base still true?
-			c.next = at
-		}
-		c.highest, c.high = c.limit, l.mean
-	}
-	switch doubt := apart(w.stat, c.base); {
-	case w.mean < c.base.mean-2*doubt:
-		c.base, c.low = w.stat, n
-	case w.mean < c.base.mean-doubt, n <= 0.6*c.limit && w.mean < c.base.mean+doubt:
+	if doubt := apart(w.stat, c.base); c.base.n == 0 || w.mean < c.base.mean-doubt || n <= 0.6*c.limit && w.mean < c.base.mean+doubt {
 		c.base, c.low = c.base.merge(w.stat, mostKnown), n
 	}
 	slack := 1.01 + apart(l, c.base)/2/c.base.mean
@@ -286,12 +272,12 @@ func (c *Controller) judgeSteady(at time.Time, w window, n float64) {
 		c.open(at, math.Abs(c.limit-before) > 0.05*before)
 		return
 	}
-	c.probe(at, l.mean)
+	c.probe(at)
 }
 
-func (c *Controller) probe(at time.Time, before float64) {
-	c.phase, c.saved, c.before = probing, c.limit, before
-	if c.limit < 8 { // a server of one or two slots has a queue at 0.6 of them
+func (c *Controller) probe(at time.Time) {
+	c.phase, c.saved = probing, c.limit
+	if c.limit < 8 { // a server of one or two slots has a queue at half of that
 		c.set(c.limit * 0.4)
 	} else {
 		c.set(c.limit * probeShare)
@@ -306,7 +292,6 @@ func (c *Controller) judgeProbe(at time.Time, w window, n float64) {
 		c.base, c.low = w.stat, n
 	case d < -doubt: // the base had been measured with a queue, and this one perhaps too
 		c.base, c.low, wait = w.stat, n, wait/5
-	case d > doubt && w.mean < 0.9*c.before: // there is a queue, and part of it is somebody else's
 	case d > doubt: // the server became slower, or crowded at this moment
 		c.base, c.low, wait = w.stat, n, wait/5
 	default:

@@ -7,7 +7,7 @@
 //     than the limit says; one that shrinks later is reached as tasks end.
 //   - Every nil from Acquire is followed by exactly one Release. A Release too many panics: the count would be a lie from then on.
 //   - It has no goroutine of its own and none for each waiter. A waiter sleeps until a slot comes back, or until the one timer of the Limit fires.
-//   - Acquire and Release take about a tenth of a microsecond together when nothing limits, and one mutex.
+//   - Acquire and Release together take some twenty nanoseconds when nobody waits for a fixed limit, a quarter of a microsecond with everything on, and one mutex.
 //   - A [Controller], which finds the limit by itself, is pure: no clock, no lock, no system.
 package limit
 
@@ -54,7 +54,7 @@ type Limit struct {
 	breaker  breaker
 	held     time.Time // the server asked to wait until then
 	timer    *time.Timer
-	wakes    time.Time // when timer fires; zero when it is not set
+	alarmed  bool // timer will fire
 }
 
 // waiter is one call of Acquire.
@@ -194,11 +194,10 @@ func (l *Limit) alarm(wait time.Duration) {
 		l.still() // a Release will come
 		return
 	}
-	at := time.Now().Add(wait)
-	if !l.wakes.IsZero() && !l.wakes.After(at) {
-		return
+	if l.alarmed {
+		return // what is waited for can come later than that, never sooner
 	}
-	l.wakes = at
+	l.alarmed = true
 	if l.timer == nil {
 		l.timer = time.AfterFunc(wait, l.rings)
 		return
@@ -209,15 +208,15 @@ func (l *Limit) alarm(wait time.Duration) {
 func (l *Limit) rings() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.wakes = time.Time{}
+	l.alarmed = false
 	l.wake()
 }
 
 // still stops the timer: nobody waits for it.
 func (l *Limit) still() {
-	if !l.wakes.IsZero() {
+	if l.alarmed {
 		l.timer.Stop()
-		l.wakes = time.Time{}
+		l.alarmed = false
 	}
 }
 

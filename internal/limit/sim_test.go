@@ -151,11 +151,11 @@ func (s *simulation) serve() {
 }
 
 func (s *simulation) end(c *client, began float64, v Verdict, after time.Duration) {
-	clock := s.now
+	from, to := began, s.now
 	if c.jump != nil {
-		clock = c.jump(s.now)
+		from, to = c.jump(from), c.jump(to)
 	}
-	c.c.Observe(epoch(clock), time.Duration((s.now-began)*float64(time.Second)), c.inflight, v)
+	c.c.Observe(epoch(to), time.Duration((to-from)*float64(time.Second)), c.inflight, v)
 	c.inflight--
 	if v == Good {
 		c.done, c.took = append(c.done, s.now), append(c.took, s.now-began)
