@@ -142,7 +142,7 @@ func (d *demo) prepare(ctx context.Context) (err error) {
 // run starts a program in the demo's directory and gives its output.
 func (d *demo) run(ctx context.Context, argv ...string) (string, error) {
 	var out, errs bytes.Buffer
-	env := append(d.Env, "TANDEM_BIN="+d.Tandem, "TANDEM_PYTHON="+d.Python, "PYTHONDONTWRITEBYTECODE=1")
+	env := append(d.Env, "TANDEM_HOME="+filepath.Join(d.Dir, ".tandem"), "TANDEM_BIN="+d.Tandem, "TANDEM_PYTHON="+d.Python, "PYTHONDONTWRITEBYTECODE=1") // the run goes with the demo
 	err := d.Start(ctx, argv, env, d.Dir, &out, &errs)
 	if err != nil && errs.Len() > 0 {
 		err = fmt.Errorf("%w\n%s", err, errs.String())
