@@ -56,7 +56,7 @@ func (d *decoder) check() {
 		path []any
 		src  string
 	}{{[]any{"from", "lines"}, f.From.Lines}, {[]any{"from", "jsonl"}, f.From.JSONL}, {[]any{"from", "csv"}, f.From.CSV},
-		{[]any{"into", "jsonl"}, f.SinkPath()}, {[]any{"failures", "save"}, f.Failures.Save}, {[]any{"resume", "file"}, f.Resume.File}, {[]any{"secrets"}, f.Secrets}} {
+		{[]any{"into", "jsonl"}, f.sinkText()}, {[]any{"failures", "save"}, f.Failures.Save}, {[]any{"resume", "file"}, f.Resume.File}, {[]any{"secrets"}, f.Secrets}} {
 		d.uses(d.compile(text.src, d.f.fixedNames(), text.path))
 	}
 	for _, p := range f.From.Files {

@@ -268,10 +268,17 @@ func (f *File) WritesStdout() bool {
 }
 
 // WritesFiles says whether two runs at the same time would write into the same files.
-func (f *File) WritesFiles() bool { return f.SinkPath() != "" || f.Failures.Save != "" }
+func (f *File) WritesFiles() bool { return f.sinkText() != "" || f.Failures.Save != "" }
 
-// SinkPath is where outcomes go, for people; empty when nowhere.
+// SinkPath is where outcomes go, for people; empty when nowhere. Templates in it are evaluated once the flow is built.
 func (f *File) SinkPath() string {
+	if path, err := f.fixed(f.sinkText()); err == nil {
+		return path
+	}
+	return f.sinkText()
+}
+
+func (f *File) sinkText() string {
 	if f.Into == nil || f.WritesStdout() {
 		return ""
 	}
