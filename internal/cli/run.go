@@ -267,6 +267,10 @@ func (r *running) end(report engine.Report, err error, tables *tables) error {
 			a.fail(terr)
 		}
 	}
+	var skipped int64
+	if r.kept != nil && r.kept.Journal != nil && !whole {
+		skipped = r.kept.Skipped()
+	}
 	switch {
 	case r.kept == nil:
 	case neverRan:
@@ -282,6 +286,9 @@ func (r *running) end(report engine.Report, err error, tables *tables) error {
 		a.summary(report, r.file, r.watch)
 		if r.kept != nil && r.kept.Journal != nil && !whole && len(r.o.items) == 0 {
 			fmt.Fprintf(a.err, "  go on with: tandem run %s --resume\n", shellWord(r.file.Path))
+			if skipped > 0 {
+				fmt.Fprintf(a.err, "  %s of steps too large for the journal (above 1 MiB): those steps would run again\n", plural(skipped, "result"))
+			}
 		}
 	}
 	switch {
