@@ -49,7 +49,7 @@ Exit codes: 0 every item ended well · 1 some did not, or the run stopped early 
   tandem run flow.yaml --retry-failed            only what failed, from the file of failures: {save: …}
   tandem run flow.yaml --item photos/a.jpg       one item, its outcome on standard output
   tandem run flow.yaml --json > report.json`,
-		Args: cobra.ExactArgs(1),
+		Args: takes(1, 1, "flow file"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			if o.quiet {
 				o.progress = "none"
