@@ -249,6 +249,11 @@ func (r *running) signals(e *engine.Engine, cancel context.CancelCauseFunc) (sto
 // end reports how the run ended, keeps what is to be kept, and finds the exit code.
 func (r *running) end(report engine.Report, err error, tables *tables) error {
 	a := r.a
+	if r.bar.mode == "json" { // to its last line
+		b := *a
+		b.err = r.bar
+		a = &b
+	}
 	if werr := tables.totals(report); werr != nil {
 		a.fail(werr)
 	}
