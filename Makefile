@@ -44,8 +44,9 @@ lint: ## static checks
 	@test -x $(GOLANGCI) || GOBIN=$(abspath $(CACHE)) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 	$(GOLANGCI) run
 
-generate: ## rewrite generated files (the JSON Schema)
-	$(GO) test -run TestSchemaIsCurrent ./internal/flowfile -update
+generate: ## rewrite generated files (the JSON Schema, docs/reference)
+	$(GO) test -run 'TestSchemaIsCurrent|TestReferenceIsCurrent' ./internal/flowfile -update
+	$(GO) test -run TestReferenceIsCurrent ./internal/cli -update
 
 fuzz: ## fuzz every parser for half a minute each
 	$(GO) test -run xxx -fuzz FuzzParse -fuzztime 30s ./internal/wire

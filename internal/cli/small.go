@@ -41,7 +41,7 @@ func (a *app) checkCommand() *cobra.Command {
 func (a *app) schemaCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "schema", Short: "Print the JSON Schema of the flow file",
-		Long:    "Print the JSON Schema of the flow file. Editors complete and check flow files with it: put\n# yaml-language-server: $schema=./flow.schema.json\non the first line.",
+		Long:    "Print the JSON Schema of the flow file. Editors complete and check flow files with it: write it beside\nthe flow and put `# yaml-language-server: $schema=flow.schema.json` on its first line.",
 		Example: "  tandem schema > flow.schema.json", Args: takes(0, 0, "argument"),
 		RunE: func(*cobra.Command, []string) error {
 			_, err := a.out.Write(flowfile.Schema())
