@@ -1,7 +1,10 @@
 package proc
 
 import (
+	"errors"
+	"io/fs"
 	"os"
+	"os/exec"
 	"syscall"
 )
 
@@ -22,4 +25,13 @@ var (
 	ErrRefused   error = syscall.ECONNREFUSED
 	ErrReset     error = syscall.ECONNRESET
 	ErrOpenFiles error = syscall.EMFILE
+	ErrPipe      error = syscall.EPIPE // nobody reads
 )
+
+// NotFound says whether a start failed because there is no such program.
+func NotFound(err error) bool {
+	return errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist)
+}
+
+// BrokenPipe is the signal for a write that nobody reads any more.
+const BrokenPipe = syscall.SIGPIPE
