@@ -177,6 +177,8 @@ func (l *JobLog) Done(seq int64, command func() string) (bool, error) {
 
 func (l *JobLog) add(e *entry) { l.buf = e.append(l.buf) }
 
+func (l *JobLog) forget() { l.buf = l.buf[:0] }
+
 func (l *JobLog) flush() error {
 	if len(l.buf) == 0 {
 		return nil

@@ -65,6 +65,7 @@ type Map struct {
 	cfg   Config
 	begun time.Time
 	soon  atomic.Bool
+	free  func() int64 // memory; measure.FreeMemory but in a test
 
 	mu    sync.Mutex
 	loop  *proc.Loop // nil before and after
@@ -129,7 +130,7 @@ func New(cfg Config) *Map {
 	if cfg.OnNotice == nil {
 		cfg.OnNotice = func(string) {}
 	}
-	return &Map{cfg: cfg, begun: time.Now()}
+	return &Map{cfg: cfg, begun: time.Now(), free: measure.FreeMemory}
 }
 
 // Stop starts no more commands; those that run go on to their end. It may be called at any time, from anywhere.

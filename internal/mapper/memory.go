@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"time"
-
-	"tandem/internal/measure"
 )
 
 const (
@@ -23,7 +21,7 @@ func (r *run) lookAtMemory() {
 	if r.cfg.Memory == 0 || now.Sub(r.memoryAt) < memoryEvery {
 		return
 	}
-	free := measure.FreeMemory()
+	free := r.m.free()
 	r.memoryAt, r.enough = now, free < 0 || free >= r.cfg.Memory
 	switch {
 	case r.enough:
@@ -55,7 +53,7 @@ func (r *run) bound() {
 		return
 	}
 	most := r.most
-	if free := measure.FreeMemory(); free >= 0 {
+	if free := r.m.free(); free >= 0 {
 		most = min(most, max(r.running, r.cfg.Cores)+int(free/2/r.totals.rss))
 	}
 	if r.room > 0 {

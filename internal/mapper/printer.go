@@ -128,8 +128,12 @@ func (p *printer) run() {
 		if err == nil {
 			err = p.flush()
 		}
-		if err == nil && p.log != nil {
+		switch {
+		case p.log == nil:
+		case err == nil:
 			err = p.log.flush()
+		default:
+			p.log.forget() // what was not written is not done
 		}
 	}
 }
