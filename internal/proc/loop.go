@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -77,6 +78,7 @@ const (
 	// Looking up the run queue costs ten microseconds: of programs that are shorter than this, one in sixteen.
 	queueAfter = 5 * time.Millisecond
 	queueEvery = 16
+	briefly    = 2 // milliseconds
 	// The most that is read from a pipe after the end; a pipe holds no more unless somebody goes on writing.
 	maxLeft = 1 << 20
 )
@@ -191,7 +193,7 @@ func (l *Loop) Wait(limit time.Duration) ([]Ending, error) {
 	if limit >= 0 {
 		ms = int(min(int64((limit+time.Millisecond-1)/time.Millisecond), math.MaxInt32))
 	}
-	n, err := unix.EpollWait(l.epoll, l.events[:], ms)
+	n, err := l.poll(ms)
 	if err == unix.EINTR {
 		return nil, nil
 	}
@@ -214,6 +216,25 @@ func (l *Loop) Wait(limit time.Duration) ([]Ending, error) {
 		}
 	}
 	return l.ended, nil
+}
+
+// poll waits for events. The first milliseconds it blocks the thread without telling the runtime, which would use the time to wake another thread
+// that finds nothing to do: with programs of a millisecond that costs as much as all the rest of the loop.
+func (l *Loop) poll(ms int) (int, error) {
+	brief := briefly
+	if ms >= 0 {
+		brief = min(ms, briefly)
+	}
+	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(l.epoll), uintptr(unsafe.Pointer(&l.events[0])), uintptr(len(l.events)), uintptr(brief), 0, 0)
+	switch {
+	case errno != 0:
+		return 0, errno
+	case n > 0 || ms == brief:
+		return int(n), nil
+	case ms > 0:
+		ms -= brief
+	}
+	return unix.EpollWait(l.epoll, l.events[:], ms)
 }
 
 // watch begins to watch the pipes of programs that have run for a while; it says when the next one will be due, or -1.
