@@ -131,7 +131,7 @@ func (r *running) run() error {
 	a := r.a
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
-	r.watch = a.newWatch(r.file)
+	r.watch = a.newWatch(r.file.Path)
 	tables, err := r.tables()
 	if err != nil {
 		return err
