@@ -139,15 +139,19 @@ func (s *step) carry(u *unit, o *outflow) {
 		o.onward = append(o.onward, s.turn(u))
 		return
 	}
+	parts := make([]*unit, 1, 1+len(rest))
+	parts[0] = u
 	for i, v := range rest {
 		f := s.e.fork(u, i+2, v)
 		if s.def.Keep {
 			s.keep(f, v)
 		}
-		s.part(f, o)
+		parts = append(parts, f)
 	}
 	u.first()
-	s.part(u, o)
+	for _, p := range parts {
+		s.part(p, o)
+	}
 }
 
 // part sends on one of the items that u has become. When what the step gave was too much for the journal it runs again in a resumed run, and some of them
