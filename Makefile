@@ -8,7 +8,7 @@ GOLANGCI := $(CACHE)/golangci-lint
 PILLOW := pillow==11.3.0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench parallel lint build generate fuzz clean
+.PHONY: help demo test kills bench parallel lint build generate fuzz clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -34,6 +34,9 @@ test: ## every test: Go with the race detector, Python, the flows of examples/
 	@$(PYTHON) -c "" || { echo "$(PYTHON) does not run: the tests of sdk/python were NOT run"; exit 1; }
 	@for p in $(PYTHONS); do if $$p -c "" 2>/dev/null; then $$p --version; $$p -m unittest discover -s sdk/python || exit 1; \
 	else echo "$$p is not here: not tested"; fi; done
+
+kills: ## kill runs 200 times at random moments and resume them (a few minutes)
+	$(GO) test -run TestKill -count 1 -timeout 30m -v ./internal/cli -kills 200
 
 bench: build parallel ## side by side with the peers and the raw limits; see bench/README.md
 	cd bench && $(GO) run . -tandem $(abspath bin/tandem) $(BENCH)

@@ -22,7 +22,6 @@ func TestMain(m *testing.M) {
 }
 
 func TestScripts(t *testing.T) {
-	cache := t.TempDir()
 	python := os.Getenv("TANDEM_PYTHON")
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
@@ -33,12 +32,13 @@ func TestScripts(t *testing.T) {
 			}
 			e.Defer(stop)
 			e.Setenv("API", url)
-			e.Setenv("TANDEM_HOME", cache)
+			e.Setenv("TANDEM_HOME", filepath.Join(e.WorkDir, ".tandem"))
 			e.Setenv("TANDEM_PYTHON", python)
 			e.Setenv("GOCACHE", goEnv("GOCACHE"))
 			e.Setenv("GOPATH", goEnv("GOPATH"))
 			e.Setenv("GOFLAGS", "-mod=mod")
 			e.Setenv("REPO", repo())
+			e.Setenv("TANDEM", self(e))
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
@@ -53,6 +53,18 @@ func TestScripts(t *testing.T) {
 		},
 	})
 }
+
+// self is the tandem command for scripts that look at its exit code.
+func self(e *testscript.Env) string {
+	for _, dir := range filepath.SplitList(e.Getenv("PATH")) {
+		if path := filepath.Join(dir, "tandem"); fileExists(path) {
+			return path
+		}
+	}
+	return "tandem"
+}
+
+func fileExists(path string) bool { _, err := os.Stat(path); return err == nil }
 
 func repo() string { r, _ := filepath.Abs("../.."); return r }
 

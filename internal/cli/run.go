@@ -198,11 +198,11 @@ func (r *running) surroundings() (flowfile.Surroundings, error) {
 	}
 	s.Run, s.Tmp = r.kept.dir.Run().ID, r.kept.dir.Temp()
 	if st := r.kept.State; st != nil {
-		s.Resume, s.Position, s.Ended = true, st.Position, st.Has
 		var n int64
 		for _, c := range st.Counts {
 			n += c
 		}
+		s.Resume, s.Position, s.Ended = n > 0, st.Position, st.Has // a run that was killed early may not have made its sink
 		r.bar.print(r.a.dim(fmt.Sprintf("going on with run %s: %s items had ended", s.Run, count(n))))
 	}
 	return s, nil

@@ -267,6 +267,9 @@ func (f *File) WritesStdout() bool {
 	return f.Into != nil && (f.Into.JSONL == "-" || f.Into.CSV == "-")
 }
 
+// WritesFiles says whether two runs at the same time would write into the same files.
+func (f *File) WritesFiles() bool { return f.SinkPath() != "" || f.Failures.Save != "" }
+
 // SinkPath is where outcomes go, for people; empty when nowhere.
 func (f *File) SinkPath() string {
 	if f.Into == nil || f.WritesStdout() {
