@@ -30,6 +30,7 @@ type bench struct {
 	sizes    []int
 	hybrid   hybrid
 	flow     flowSizes
+	lines    int // of the map rows
 	adopting bool
 
 	pythonName string // -python

@@ -67,6 +67,8 @@ func goals(sizes []int) []goal {
 		all = append(all, shown(sized("tandem/bytes", mb), "rate", sized("peer/pool-bytes", mb), "rate"))
 	}
 	return append(all,
+		atLeast(1, "tandem/map", "rate", "peer/xargs", "rate"),
+		atLeast(3, "tandem/map", "rate", "peer/parallel", "rate"),
 		atMost(1.15, "hybrid/tandem", "makespan", "hybrid/ideal", "makespan"),
 		shown("hybrid/textbook", "makespan", "hybrid/tandem", "makespan"),
 	)

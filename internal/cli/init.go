@@ -49,7 +49,7 @@ func (a *app) initCommand() *cobra.Command {
 		Short: "Write a flow to begin with",
 		Long: `Write a flow to begin with, its handler and the JSON Schema for editors. Without a name, list what there is.
 No file is overwritten: when one of them is there already, nothing is written.`,
-		Example: "  tandem init\n  tandem init python\n  tandem init http --dir fetch", Args: cobra.MaximumNArgs(1), ValidArgs: starterNames(),
+		Example: "  tandem init\n  tandem init python\n  tandem init http --dir fetch", Args: takes(0, 1, "starter"), ValidArgs: starterNames(),
 		RunE: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				for _, s := range starters {

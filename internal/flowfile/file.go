@@ -177,7 +177,7 @@ type SQL struct {
 
 // Write is a file per item.
 type Write struct {
-	Path string `json:"path" jsonschema:"description=Templates allowed."`
+	Path string `json:"path" jsonschema:"description=Templates allowed; what one puts in cannot leave the directory that is written in front of it."`
 	Body string `json:"body,omitempty" jsonschema:"description=Template; ${{ prev }} unless told otherwise."`
 }
 
