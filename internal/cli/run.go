@@ -289,7 +289,7 @@ func (r *running) end(report engine.Report, err error, tables *tables) error {
 	}
 	if !neverRan {
 		a.summary(report, r.file, r.watch)
-		if r.kept != nil && r.kept.Journal != nil && !whole && len(r.o.items) == 0 {
+		if r.kept != nil && r.kept.Journal != nil && !whole && len(r.o.items) == 0 && !r.file.WritesStdout() {
 			fmt.Fprintf(a.err, "  go on with: tandem run %s --resume\n", shellWord(r.file.Path))
 			if skipped > 0 {
 				fmt.Fprintf(a.err, "  %s of steps too large for the journal (above 1 MiB): those steps would run again\n", plural(skipped, "result"))
