@@ -42,7 +42,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"lines": cmdLines, "nochildren": cmdNoChildren, "expand": cmdExpand, "rename-bytes": cmdRenameBytes, "sleep": cmdSleep,
+			"lines": cmdLines, "nochildren": cmdNoChildren, "expand": cmdExpand, "rename-bytes": cmdRenameBytes, "sleep": cmdSleep, "waitfile": cmdWaitFile,
 			"api": cmdAPI, "within": cmdWithin, "permit": cmdPermit, "query": cmdQuery, "twice": cmdTwice, "number": cmdNumber,
 		},
 		Condition: func(cond string) (bool, error) {
@@ -191,6 +191,16 @@ func cmdNumber(ts *testscript.TestScript, neg bool, args []string) {
 	if (fmt.Sprint(n) == args[2]) == neg {
 		ts.Fatalf("%s matches %d times in %s, want %s", args[1], n, args[0], args[2])
 	}
+}
+
+// waitfile FILE: waits until a program in the background has written it.
+func cmdWaitFile(ts *testscript.TestScript, _ bool, args []string) {
+	for begun := time.Now(); time.Since(begun) < time.Minute; time.Sleep(5 * time.Millisecond) {
+		if info, err := os.Stat(ts.MkAbs(args[0])); err == nil && info.Size() > 0 {
+			return
+		}
+	}
+	ts.Fatalf("nobody wrote %s in a minute", args[0])
 }
 
 // nochildren MARK: no process with MARK in its command line is left.

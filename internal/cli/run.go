@@ -49,7 +49,7 @@ Exit codes: 0 every item ended well · 1 some did not, or the run stopped early 
   tandem run flow.yaml --retry-failed            only what failed, from the file of failures: {save: …}
   tandem run flow.yaml --item photos/a.jpg       one item, its outcome on standard output
   tandem run flow.yaml --json > report.json`,
-		Args: cobra.ExactArgs(1),
+		Args: takes(1, 1, "flow file"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			if o.quiet {
 				o.progress = "none"
@@ -131,7 +131,7 @@ func (r *running) run() error {
 	a := r.a
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
-	r.watch = a.newWatch(r.file)
+	r.watch = a.newWatch(r.file.Path)
 	tables, err := r.tables()
 	if err != nil {
 		return err
@@ -272,6 +272,10 @@ func (r *running) end(report engine.Report, err error, tables *tables) error {
 			a.fail(terr)
 		}
 	}
+	var skipped int64
+	if r.kept != nil && r.kept.Journal != nil && !whole {
+		skipped = r.kept.Skipped()
+	}
 	switch {
 	case r.kept == nil:
 	case neverRan:
@@ -285,8 +289,11 @@ func (r *running) end(report engine.Report, err error, tables *tables) error {
 	}
 	if !neverRan {
 		a.summary(report, r.file, r.watch)
-		if r.kept != nil && r.kept.Journal != nil && !whole && len(r.o.items) == 0 {
+		if r.kept != nil && r.kept.Journal != nil && !whole && len(r.o.items) == 0 && !r.file.WritesStdout() {
 			fmt.Fprintf(a.err, "  go on with: tandem run %s --resume\n", shellWord(r.file.Path))
+			if skipped > 0 {
+				fmt.Fprintf(a.err, "  %s of steps too large for the journal (above 1 MiB): those steps would run again\n", plural(skipped, "result"))
+			}
 		}
 	}
 	switch {
