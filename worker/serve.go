@@ -53,6 +53,7 @@ type server struct {
 func serve(d descriptors, find func(string) (handler, []string)) int {
 	s := &server{sock: os.NewFile(d[0], "tandem"), cancels: map[uint64]context.CancelFunc{}}
 	arena.CloseOnExec(d[:]...)
+	defer dumps()()
 	defer s.sock.Close()
 	err := s.handshake(d, find)
 	if err == nil {
@@ -122,7 +123,7 @@ func (s *server) handshake(d descriptors, find func(string) (handler, []string))
 	if s.hello.Threads > 1 {
 		mode = tandem.Thread
 	}
-	ready, err := wire.AppendJSON(nil, wire.Ready, 0, wire.ReadyBody{Protocol: wire.Version, PID: os.Getpid(), Mode: mode, Language: "go " + strings.TrimPrefix(runtime.Version(), "go"), Halt: true})
+	ready, err := wire.AppendJSON(nil, wire.Ready, 0, wire.ReadyBody{Protocol: wire.Version, PID: os.Getpid(), Mode: mode, Language: "go " + strings.TrimPrefix(runtime.Version(), "go"), Halt: true, Dump: int(arena.DumpSignal)})
 	if err != nil {
 		return err
 	}

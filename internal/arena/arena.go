@@ -149,6 +149,9 @@ func monotonic() int64 {
 	return ts.Nano()
 }
 
+// DumpSignal asks a worker in Go where its goroutines are: one that nobody else uses.
+const DumpSignal = unix.Signal(60)
+
 // CloseOnExec keeps inherited descriptors from the programs that this process starts.
 func CloseOnExec(fds ...uintptr) {
 	for _, fd := range fds {

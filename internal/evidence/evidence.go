@@ -10,6 +10,7 @@
 package evidence
 
 import (
+	"slices"
 	"strings"
 
 	"tandem"
@@ -154,4 +155,19 @@ func last(lines []string) int {
 		i--
 	}
 	return i
+}
+
+// signalWords say what the signal says already.
+var signalWords = []string{"Segmentation fault", "Aborted", "Bus error", "Illegal instruction", "Floating point exception", "Floating-point exception"}
+
+// Phrase is what a stack adds to a message: " in parse (work.py:12)", ": panic: boom in main.f (a.go:3)".
+func Phrase(s *tandem.Stack) string {
+	text := ""
+	if s.Kind != "hung" && s.Message != "" && !slices.Contains(signalWords, s.Message) {
+		text = ": " + s.Message
+	}
+	if w := Where(s); w != "" {
+		text += " in " + w
+	}
+	return text
 }
