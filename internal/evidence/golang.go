@@ -98,10 +98,8 @@ func goOwn(function string) bool {
 	if i := strings.IndexAny(pkg, "./("); i >= 0 {
 		pkg = pkg[:i]
 	}
-	for _, ours := range []string{"tandem/worker.", "tandem/internal/", "tandem/engine."} {
-		if strings.HasPrefix(function, ours) {
-			return true
-		}
+	if strings.HasPrefix(function, "tandem/worker.") {
+		return true
 	}
 	first, _, _ := strings.Cut(function, "/")
 	if strings.Contains(first, ".") && strings.Contains(function, "/") {
@@ -144,8 +142,9 @@ func goHung(lines []string) *hit {
 		frames := goFrames(lines, g+1)
 		if slices.ContainsFunc(frames, func(f frame) bool { return f.function == "tandem/worker.call" }) {
 			_, h.Message, _ = strings.Cut(strings.TrimSuffix(lines[g], "]:"), "[")
-			h.from = g // the handler's first
-			h.to = goEnd(lines, g)
+			h.from = g
+			for h.to = g; h.to < len(lines) && lines[h.to] != ""; h.to++ {
+			}
 			place(&h.Stack, frames)
 			return h
 		}

@@ -12,7 +12,7 @@ type Death struct {
 	Exit   Exit
 	Signal string            // SIGSEGV (segmentation fault), for people; empty unless a signal ended it
 	Killed string            // what Tandem killed it for; empty when it did not
-	As     tandem.ExitReason // why Tandem killed it, when it did; or ExitBoot
+	As     tandem.ExitReason // what Tandem itself knows it to be: why it killed it, or ExitBoot; else empty
 	Items  int               // that were running in it
 	Before Kills             // counted before it was started
 	After  Kills             // counted after its end
@@ -70,12 +70,12 @@ func Judge(d Death, c *tandem.Crash) {
 		c.Reason, c.Confidence = tandem.ExitSignal, tandem.Probable // the machine turns the signal into an exit code
 	default:
 		c.Reason, c.Confidence = tandem.ExitApp, tandem.Proven
-		if d.Items > 0 {
+		if d.Items > 0 && d.As == "" {
 			add("result", "tandem", "it exited without result")
 		}
 	}
-	if d.As == tandem.ExitBoot {
-		c.Reason = tandem.ExitBoot
+	if d.As != "" {
+		c.Reason, c.Confidence = d.As, tandem.Proven
 	}
 }
 

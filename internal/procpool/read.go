@@ -227,7 +227,8 @@ func (p *Pool) settle(w *worker, a *answer, do *chores) error {
 		do.ended = append(do.ended, t)
 	}
 	w.drop(i)
-	if w.retired && w.inflight == w.abandoned && (w.abandoned > 0 || !w.draining) {
+	asked := w.answered == nil || isClosed(w.answered) // else who asks will end it
+	if w.retired && asked && w.inflight == w.abandoned && (w.abandoned > 0 || !w.draining) {
 		w.kill(tandem.ExitTimeout, ranOn)
 	}
 	return nil

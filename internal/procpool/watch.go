@@ -144,23 +144,29 @@ func (p *Pool) overdue(w *worker, i uint32, gen uint32) {
 	p.mu.Lock()
 	var do chores
 	stuck := !w.dead && w.slots[i].gen == gen
-	ask := stuck && !w.asked
+	ask := stuck && w.answered == nil
 	if stuck {
-		w.asked = true
 		p.retire(w)
 		w.sayDrain(&do)
 	}
 	if ask {
+		w.answered = make(chan struct{})
 		w.words.Add(1)
 	}
+	answered := w.answered
 	p.mu.Unlock()
 	p.finish(&do, true)
 	if ask {
 		w.ask()
 		w.words.Done()
+		close(answered)
 	}
+	if !stuck {
+		return
+	}
+	<-answered
 	p.mu.Lock()
-	alone := stuck && !w.dead && w.inflight == w.abandoned
+	alone := !w.dead && w.inflight == w.abandoned
 	p.mu.Unlock()
 	if alone {
 		w.kill(tandem.ExitTimeout, ranOn)

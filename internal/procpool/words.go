@@ -77,7 +77,7 @@ func (p *Pool) doubt(w *worker, settle func(*chores), as tandem.ExitReason, why 
 	if i := slices.Index(p.workers, w); i >= 0 {
 		p.workers = slices.Delete(p.workers, i, i+1)
 	}
-	known := w.asked
+	known := w.answered != nil
 	w.ctl.Halt() // should it come to itself meanwhile, it begins nothing more
 	w.words.Add(1)
 	p.owned.Go(func() {
@@ -86,8 +86,8 @@ func (p *Pool) doubt(w *worker, settle func(*chores), as tandem.ExitReason, why 
 		if !known {
 			w.ask()
 		}
-		if now, since := w.ctl.Slot(0); settle != nil && (now != id || since == 0) {
-			w.hung = nil // it was elsewhere by then
+		if now, since := w.ctl.Slot(0); settle != nil && !w.halts && (now != id || since == 0) {
+			w.hung = nil // it may have begun another by then
 		}
 		var do chores
 		p.mu.Lock()
@@ -123,7 +123,8 @@ func (w *worker) ask() {
 		case <-limit.C:
 			w.hung = evidence.Hung(w.said.Since(mark))
 			return
-		case <-w.process.Gone():
+		case <-w.process.Done():
+			w.hung = evidence.Hung(w.said.Since(mark))
 			return
 		}
 		switch total := w.said.Total(); {
@@ -202,6 +203,8 @@ func (w *worker) report(x proc.Exit, stack *tandem.Stack) {
 	d := evidence.Death{Exit: exitOf(x), Items: len(w.charges), Before: w.before, After: evidence.Counted(), Stack: stack}
 	if k := w.killed.Load(); k != nil {
 		d.Killed, d.As = k.why, k.as
+	} else if w.suspect {
+		d.As = tandem.ExitTimeout // it came to itself and went, when it was about to be killed
 	}
 	w.tell(d, x)
 }

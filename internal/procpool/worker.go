@@ -46,7 +46,7 @@ type worker struct {
 	halts     bool          // it looks at the control page's halt before it starts a task
 	recalled  bool          // what it had not started was taken back
 	suspect   bool          // an item's time is up in it, or it is silent: it is asked where it is, then killed
-	asked     bool          // where it is, because a handler ran on after its time was up
+	answered  chan struct{} // closed when it was asked where it is, because a handler ran on after its time was up; nil before
 	reason    *tandem.Error // why we ended it
 	progress  int64         // coarse time of the last answer
 
