@@ -51,8 +51,9 @@ type Stack struct {
 	Text     string `json:"text,omitempty"` // as it was written, at most 16 KiB
 }
 
-// ThreadView is one thread of a process as the kernel saw it just before Tandem killed it.
+// ThreadView is one thread of a process, or of one that it started, as the kernel saw it just before Tandem killed it.
 type ThreadView struct {
+	PID     int    `json:"pid"` // the process, or one that it started
 	ID      int    `json:"id"`
 	Name    string `json:"name,omitempty"`
 	State   string `json:"state"`           // R running, S sleeping, D waiting in the kernel, T stopped, Z ended

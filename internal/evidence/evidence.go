@@ -25,10 +25,13 @@ type Exit struct {
 // signal is the signal that ended the process, or the child of a shell that passes it on as 128 + its number.
 func (e Exit) signal() string {
 	if e.Signal == "" {
-		return shellSignals[e.Code-128]
+		return e.PassedOn()
 	}
 	return e.Signal
 }
+
+// PassedOn is the signal that an exit code stands for by the convention of shells, or empty.
+func (e Exit) PassedOn() string { return shellSignals[e.Code-128] }
 
 var shellSignals = map[int]string{4: "SIGILL", 5: "SIGTRAP", 6: "SIGABRT", 7: "SIGBUS", 8: "SIGFPE", 9: "SIGKILL", 11: "SIGSEGV", 15: "SIGTERM"}
 
@@ -82,7 +85,11 @@ func Hung(text string) *tandem.Stack {
 
 func (h *hit) stack(lines []string) *tandem.Stack {
 	s := h.Stack
-	s.Text = cut(strings.Join(lines[h.from:h.to], "\n"), maxText)
+	text := lines[h.from:h.to]
+	if s.Language == "python" {
+		text = withoutWorker(text)
+	}
+	s.Text = cut(strings.TrimRight(strings.Join(text, "\n"), "\n"), maxText)
 	s.Message, s.Function, s.File = cut(s.Message, 500), cut(s.Function, 200), cut(s.File, 500)
 	return &s
 }

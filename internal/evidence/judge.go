@@ -13,6 +13,7 @@ type Death struct {
 	Signal string            // SIGSEGV (segmentation fault), for people; empty unless a signal ended it
 	Killed string            // what Tandem killed it for; empty when it did not
 	As     tandem.ExitReason // what Tandem itself knows it to be: why it killed it, or ExitBoot; else empty
+	Shell  bool              // a shell may have passed on how a process ended that it started
 	Items  int               // that were running in it
 	Before Kills             // counted before it was started
 	After  Kills             // counted after its end
@@ -34,11 +35,14 @@ func Judge(d Death, c *tandem.Crash) {
 	add("exit", "wait status", "%s", c.What)
 	c.Stack = d.Stack
 	if d.Stack != nil {
-		says := d.Stack.Message
+		says := d.Stack.Kind
+		if d.Stack.Message != "" {
+			says += ": " + d.Stack.Message
+		}
 		if w := Where(d.Stack); w != "" {
 			says += " in " + w
 		}
-		add("stack", d.Stack.Language+" runtime, standard error", "%s: %s", d.Stack.Kind, says)
+		add("stack", "what its "+d.Stack.Language+" runtime wrote", "%s", says)
 	}
 	if d.Killed != "" {
 		c.Why = d.Killed
@@ -52,6 +56,16 @@ func Judge(d Death, c *tandem.Crash) {
 	switch {
 	case d.Exit.Signal == "SIGKILL":
 		d.killed(c, add)
+	case d.Shell && d.Exit.Signal == "" && d.Exit.PassedOn() != "":
+		sig := d.Exit.PassedOn()
+		add("exit", "convention of shells", "128 + the number of a signal: what it started was ended by %s", sig)
+		d.Shell, d.Exit = false, Exit{Code: -1, Signal: sig}
+		var of tandem.Crash
+		Judge(d, &of)
+		c.Evidence = append(c.Evidence, of.Evidence[1:]...) // not that of its wait status
+		if c.Reason, c.Confidence = of.Reason, of.Confidence; c.Confidence == tandem.Proven {
+			c.Confidence = tandem.Probable
+		}
 	case slices.Contains(faults, d.Exit.Signal):
 		c.Reason, c.Confidence = tandem.ExitSignal, tandem.Proven
 		if outOfMemory(d.Stack) {

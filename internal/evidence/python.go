@@ -26,6 +26,17 @@ func pyOwn(file string) bool {
 	return std && !strings.Contains(rest, "/site-packages/") && !strings.Contains(rest, "/dist-packages/")
 }
 
+// withoutWorker leaves out the frames of Tandem's own worker, and of the line that started it.
+func withoutWorker(lines []string) (kept []string) {
+	ours := false
+	for _, l := range lines {
+		if ours = strings.Contains(l, "/tandem_worker/") && pyFrame.MatchString(l) || ours && strings.HasPrefix(l, `  File "<string>", line 1 in `); !ours {
+			kept = append(kept, l)
+		}
+	}
+	return kept
+}
+
 // pyStack reads the frames of faulthandler from line i on.
 func pyStack(lines []string, i int) (frames []frame, end int) {
 	for ; i < len(lines); i++ {
