@@ -15,7 +15,8 @@ const maxDump = 256 << 10
 const dumpHead = "tandem: the stacks of all goroutines\n"
 
 // dumps writes the stacks of all goroutines to standard error whenever Tandem asks for them, until the returned function is called. A hung handler does
-// not hinder it: the runtime stops loops, and a call into C has a thread of its own.
+// not hinder it: the runtime stops loops, and a call into C has a thread of its own. Only a worker with threads needs it, since it may go on: one that runs a task at
+// a time is asked by SIGQUIT, which ends it, because a program that listens for signals is never found in a deadlock by the runtime.
 func dumps() (stop func()) {
 	asked, gone := make(chan os.Signal, 1), make(chan struct{})
 	signal.Notify(asked, arena.DumpSignal)

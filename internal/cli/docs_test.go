@@ -15,7 +15,7 @@ var block = regexp.MustCompile("(?s)```yaml\n(.*?)```")
 func TestDocumentation(t *testing.T) {
 	pages := []string{"README.md", "protocol/SPEC.md", "protocol/vectors/README.md", "bench/README.md"}
 	more, _ := filepath.Glob(filepath.Join(repo(), "docs", "*.md"))
-	decisions, _ := filepath.Glob(filepath.Join(repo(), "docs", "decisions", "*.md"))
+	decisions, _ := filepath.Glob(filepath.Join(repo(), "docs", "*", "*.md"))
 	for _, p := range append(more, decisions...) {
 		rel, _ := filepath.Rel(repo(), p)
 		pages = append(pages, rel)

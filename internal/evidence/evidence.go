@@ -86,8 +86,11 @@ func Hung(text string) *tandem.Stack {
 func (h *hit) stack(lines []string) *tandem.Stack {
 	s := h.Stack
 	text := lines[h.from:h.to]
-	if s.Language == "python" {
+	switch s.Language {
+	case "python":
 		text = withoutWorker(text)
+	case "go":
+		text = withoutGoWorker(text)
 	}
 	s.Text = cut(strings.TrimRight(strings.Join(text, "\n"), "\n"), maxText)
 	s.Message, s.Function, s.File = cut(s.Message, 500), cut(s.Function, 200), cut(s.File, 500)

@@ -108,6 +108,18 @@ func goOwn(function string) bool {
 	return slices.Contains(goStd, pkg)
 }
 
+// withoutGoWorker leaves out the frames of Tandem's own worker.
+func withoutGoWorker(lines []string) (kept []string) {
+	for i := 0; i < len(lines); i++ {
+		if strings.HasPrefix(lines[i], "tandem/worker.") && goPlace.MatchString(at(lines, i+1)) {
+			i++
+			continue
+		}
+		kept = append(kept, lines[i])
+	}
+	return kept
+}
+
 // goRace recognises a report of the race detector.
 func goRace(lines []string, _ Exit) *hit {
 	for i := len(lines) - 4; i >= 0; i-- {
@@ -133,7 +145,7 @@ const GoAsked = "tandem: the stacks of all goroutines"
 
 // goHung finds the goroutine that runs the handler.
 func goHung(lines []string) *hit {
-	from := slices.Index(lines, GoAsked)
+	from := max(slices.Index(lines, GoAsked), slices.Index(lines, "SIGQUIT: quit"))
 	if from < 0 {
 		return nil
 	}

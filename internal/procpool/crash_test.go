@@ -130,8 +130,9 @@ func TestEveryDeathHasItsReport(t *testing.T) {
 		{golang, "exit", 0, tandem.Crashed, "exit code 7 (exited without result)", "", tandem.ExitApp, tandem.Proven, "exit code 7", "", ""},
 		{golang, "kill", 0, tandem.Crashed, "died under it: SIGKILL", "", tandem.ExitKilledExternally, tandem.Unknown, "SIGKILL", "", "did not send SIGKILL"},
 		{golang, "panic-beside", 0, tandem.Crashed, "panic: runtime error: index out of range [7] with length 0 in tandem/internal/procpool.parse (main_test.go:", "created by", tandem.ExitApp, tandem.Proven, "exit code 2", "tandem/internal/procpool.parse", ""},
-		{golang, "deadlock", 500 * time.Millisecond, tandem.TimedOut, "killed in ", "sync.Mutex.Lock", tandem.ExitTimeout, tandem.Proven, "SIGKILL", "tandem/internal/procpool.behave", ""},
-		{golang, "spin", 500 * time.Millisecond, tandem.TimedOut, "killed in ", "behave", tandem.ExitTimeout, tandem.Proven, "SIGKILL", "tandem/internal/procpool.behave", ""},
+		{golang, "deadlock", 0, tandem.Crashed, "exit code 2 (exited without result): all goroutines are asleep - deadlock! in tandem/internal/procpool.behave", "sync.Mutex.Lock", tandem.ExitApp, tandem.Proven, "exit code 2", "tandem/internal/procpool.behave", "deadlock"},
+		{golang, "sleep 1m", 500 * time.Millisecond, tandem.TimedOut, "killed in tandem/internal/procpool.behave", "time.Sleep", tandem.ExitTimeout, tandem.Proven, "exit code 2", "tandem/internal/procpool.behave", "an item ran longer"},
+		{golang, "spin", 500 * time.Millisecond, tandem.TimedOut, "killed in tandem/internal/procpool.behave", "behave", tandem.ExitTimeout, tandem.Proven, "exit code 2", "tandem/internal/procpool.behave", ""},
 	} {
 		t.Run(strings.ReplaceAll(c.item, " ", "-"), func(t *testing.T) {
 			var r reports
@@ -257,13 +258,18 @@ func TestADeathAtBoot(t *testing.T) {
 
 // A handler in a thread or on a loop that ignores its end is named when its worker is killed for it.
 func TestHangsBesideOthersAreNamed(t *testing.T) {
-	for _, mode := range []tandem.Mode{tandem.Thread, tandem.Async} {
+	for _, mode := range []tandem.Mode{tandem.Thread, tandem.Async, "go"} {
 		t.Run(string(mode), func(t *testing.T) {
 			var r reports
 			cfg := pyCrashConfig(t, "work", &r)
 			item, place := "hang lock", "lock"
-			if mode == tandem.Async {
+			switch mode {
+			case tandem.Async:
 				cfg.Handler, item, place = "crash.py:awork", "hang", "spin"
+			case "go":
+				mode, item, place = tandem.Thread, "spin", "tandem/internal/procpool.behave"
+				cfg = testConfig("behave")
+				cfg.Workers, cfg.OnCrash = 1, r.add
 			}
 			cfg.Mode, cfg.Threads, cfg.Concurrency = mode, 4, 4
 			cfg.Timeout, cfg.Grace = 400*time.Millisecond, 200*time.Millisecond

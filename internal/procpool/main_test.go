@@ -96,7 +96,7 @@ func behave(_ context.Context, s string) (string, error) {
 	case "panic-beside":
 		go parse(nil, 7)
 		time.Sleep(time.Minute)
-	case "deadlock": // the process's other goroutines are asleep too, but the runtime sees those that read the channel
+	case "deadlock": // the runtime finds it
 		var mu sync.Mutex
 		mu.Lock()
 		mu.Lock()

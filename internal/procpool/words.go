@@ -83,6 +83,9 @@ func (p *Pool) doubt(w *worker, settle func(*chores), as tandem.ExitReason, why 
 	p.owned.Go(func() {
 		defer w.words.Done()
 		id, _ := w.ctl.Slot(0)
+		if w.dump == proc.Quit && !isClosed(w.process.Gone()) {
+			w.killed.CompareAndSwap(nil, &killing{as, why}) // it may end by what it is asked with
+		}
 		if !known {
 			w.ask()
 		}
@@ -105,13 +108,12 @@ func (p *Pool) doubt(w *worker, settle func(*chores), as tandem.ExitReason, why 
 // ask notes what the kernel and the process itself say about where it is. It takes a few milliseconds, and never longer than askWithin.
 func (w *worker) ask() {
 	w.threads = evidence.Threads(w.process.PID())
-	stopped := len(w.threads) > 0 && w.threads[0].State == "T"
 	mark := w.said.Total()
-	if w.dump == 0 || stopped {
+	if w.dump == 0 || len(w.threads) == 0 || w.threads[0].State == "T" {
 		return
 	}
 	w.asking.Store(true)
-	if !w.process.Ask(w.dump) {
+	if !w.process.Ask(w.dump, thread(w.threads)) {
 		return
 	}
 	tick, limit := time.NewTicker(5*time.Millisecond), time.NewTimer(askWithin)
@@ -138,6 +140,16 @@ func (w *worker) ask() {
 			}
 		}
 	}
+}
+
+// thread is the one to ask: of the process itself one that computes, else the main one.
+func thread(all []tandem.ThreadView) int {
+	for _, t := range all {
+		if t.PID == all[0].PID && t.State == "R" {
+			return t.ID
+		}
+	}
+	return all[0].ID
 }
 
 // lastWords is what the process's runtime wrote about its end. Java writes it to standard output.
