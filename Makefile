@@ -8,7 +8,7 @@ GOLANGCI := $(CACHE)/golangci-lint
 PILLOW := pillow==11.3.0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench lint build generate fuzz clean
+.PHONY: help demo test kills bench parallel lint build generate fuzz clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -35,8 +35,15 @@ test: ## every test: Go with the race detector, Python, the flows of examples/
 	@for p in $(PYTHONS); do if $$p -c "" 2>/dev/null; then $$p --version; $$p -m unittest discover -s sdk/python || exit 1; \
 	else echo "$$p is not here: not tested"; fi; done
 
-bench: build ## side by side with the peers and the raw limits; see bench/README.md
+kills: ## kill runs 200 times at random moments and resume them (a few minutes)
+	$(GO) test -run TestKill -count 1 -timeout 30m -v ./internal/cli -kills 200
+
+bench: build parallel ## side by side with the peers and the raw limits; see bench/README.md
 	cd bench && $(GO) run . -tandem $(abspath bin/tandem) $(BENCH)
+
+# GNU parallel is a peer of tandem map. Without it its row is left out, and says so.
+parallel:
+	@command -v parallel >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq parallel; } >/dev/null 2>&1 || echo "GNU parallel is not here: its row is left out"
 
 lint: ## static checks
 	$(GO) vet ./...
@@ -44,15 +51,18 @@ lint: ## static checks
 	@test -x $(GOLANGCI) || GOBIN=$(abspath $(CACHE)) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 	$(GOLANGCI) run
 
-generate: ## rewrite generated files (the JSON Schema)
-	$(GO) test -run TestSchemaIsCurrent ./internal/flowfile -update
+generate: ## rewrite generated files (the JSON Schema, docs/reference)
+	$(GO) test -run 'TestSchemaIsCurrent|TestReferenceIsCurrent' ./internal/flowfile -update
+	$(GO) test -run TestReferenceIsCurrent ./internal/cli -update
 
 fuzz: ## fuzz every parser for half a minute each
 	$(GO) test -run xxx -fuzz FuzzParse -fuzztime 30s ./internal/wire
+	$(GO) test -run xxx -fuzz FuzzFind -fuzztime 30s ./internal/evidence
 	$(GO) test -run xxx -fuzz FuzzList -fuzztime 30s ./worker
 	$(GO) test -run xxx -fuzz FuzzParse -fuzztime 30s ./internal/flowfile
 	$(GO) test -run xxx -fuzz FuzzTemplate -fuzztime 30s ./internal/expr
 	$(GO) test -run xxx -fuzz FuzzRead -fuzztime 30s ./internal/journal
+	$(GO) test -run xxx -fuzz FuzzTemplate -fuzztime 30s ./internal/mapper
 
 clean: ## remove what was built
 	rm -rf bin $(CACHE) bench/results

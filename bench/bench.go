@@ -30,6 +30,7 @@ type bench struct {
 	sizes    []int
 	hybrid   hybrid
 	flow     flowSizes
+	lines    int // of the map rows
 	adopting bool
 
 	pythonName string // -python
@@ -42,7 +43,7 @@ type bench struct {
 
 // flowSizes are the sizes of the rows that run whole flows.
 type flowSizes struct {
-	million  int // rss-million
+	million  int // items of the rows that are named so
 	requests int // rss-requests
 }
 

@@ -63,6 +63,7 @@ func settings(args []string, log io.Writer) (b *bench, s setting, err error) {
 	f.DurationVar(&b.hybrid.Spin, "spin", 60*time.Millisecond, "hybrid job: processor time of an image")
 	b.hybrid.Least, b.hybrid.Most, b.hybrid.InFlight = 80*time.Millisecond, 400*time.Millisecond, 64
 	b.flow = flowSizes{million: 1_000_000, requests: 10_000}
+	b.lines = 10_000
 	if err := f.Parse(args); err != nil {
 		return nil, s, err
 	}
@@ -74,6 +75,7 @@ func settings(args []string, log io.Writer) (b *bench, s setting, err error) {
 		b.sizes = []int{1, 16}
 		b.hybrid.Images, b.hybrid.Spin = 20, 20*time.Millisecond
 		b.flow = flowSizes{million: 50_000, requests: 1000}
+		b.lines = 500
 	}
 	s.Seconds, s.Hybrid = b.seconds, b.hybrid
 	return b, s, nil

@@ -12,7 +12,16 @@ import (
 type outflow struct {
 	onward, ended []*tandem.Task
 	noted         []Finished
+	ok            int64 // apart from the rest: most end so, and a map costs
 	counts        map[tandem.Outcome]int64
+}
+
+func (o *outflow) count(how tandem.Outcome) {
+	if how == tandem.OK {
+		o.ok++
+		return
+	}
+	o.counts[how]++
 }
 
 // emit carries results on: to the next queue, to another attempt, or to the sink.
@@ -55,7 +64,8 @@ func (s *step) emit(ctx context.Context) {
 				s.settleGroup(ref, &o)
 			}
 		}
-		s.stats.Ended(o.counts)
+		s.stats.Ended(o.ok, o.counts)
+		o.ok = 0
 		if len(o.noted) > 0 {
 			s.e.flow.Journal.Steps(o.noted)
 		}
@@ -99,7 +109,7 @@ func (s *step) settle(u *unit, o *outflow) {
 		s.fail(u, o)
 		return
 	}
-	o.counts[r.Outcome]++
+	o.count(r.Outcome)
 	if r.Count == 0 {
 		r.Outcome = tandem.Filtered
 		o.ended = append(o.ended, &u.Task)
@@ -120,7 +130,7 @@ func (s *step) fail(u *unit, o *outflow) {
 			r.Err.Message += "; and again when it was tried once more"
 		}
 	}
-	o.counts[r.Outcome]++
+	o.count(r.Outcome)
 	o.ended = append(o.ended, &u.Task)
 }
 
@@ -135,15 +145,19 @@ func (s *step) carry(u *unit, o *outflow) {
 		o.onward = append(o.onward, s.turn(u))
 		return
 	}
+	parts := make([]*unit, 1, 1+len(rest))
+	parts[0] = u
 	for i, v := range rest {
 		f := s.e.fork(u, i+2, v)
 		if s.def.Keep {
 			s.keep(f, v)
 		}
-		s.part(f, o)
+		parts = append(parts, f)
 	}
 	u.first()
-	s.part(u, o)
+	for _, p := range parts {
+		s.part(p, o)
+	}
 }
 
 // part sends on one of the items that u has become. When what the step gave was too much for the journal it runs again in a resumed run, and some of them
@@ -173,6 +187,7 @@ func (s *step) turn(u *unit) *tandem.Task {
 	if s.next != nil {
 		t.Owner = s.next
 		t.Result = tandem.Result{}
+		t.Attempts, u.crashes, u.before = 0, 0, 0
 	} else {
 		t.Result.Rest, t.Result.Count = nil, 1
 	}

@@ -112,7 +112,7 @@ func TestEveryItemEndsOnce(t *testing.T) {
 func TestFanOut(t *testing.T) {
 	sink := &memory{}
 	flow := Flow{Name: "t", Source: source.Range(0, 9), Sink: sink, Steps: []Step{
-		{Name: "upto", Handler: Program{Argv: []string{exe()}, Handler: "upto"}, Workers: 2},
+		{Name: "upto", Handler: Program{Argv: []string{exe()}, Handler: upTo.Name()}, Workers: 2},
 		{Name: "next", Handler: Func{Do: func(_ context.Context, t *tandem.Task) tandem.Result { return tandem.Give(t.Value) }}},
 	}}
 	r, err := New(Config{}).Run(t.Context(), flow)

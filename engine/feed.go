@@ -55,25 +55,23 @@ func (s *step) take(ctx context.Context, buf []*tandem.Task) ([]*tandem.Task, er
 	if err != nil {
 		return nil, err
 	}
+	if s.def.When == nil {
+		return buf[:n], nil
+	}
 	tasks := buf[:0]
 	var pass []*tandem.Task
 	for _, t := range buf[:n] {
-		u := t.Ref.(*unit)
-		t.Attempts, u.crashes, u.before = 0, 0, 0
-		if s.def.When != nil {
-			yes, err := s.def.When(t)
-			if err != nil {
-				t.Result = tandem.Result{Outcome: tandem.Failed, Err: s.invalid("decide whether to run", err)}
-				pass = append(pass, t)
-				continue
-			}
-			if !yes {
-				u.skipped, t.Result = true, tandem.Give(t.Value)
-				pass = append(pass, t)
-				continue
-			}
+		yes, err := s.def.When(t)
+		switch {
+		case err != nil:
+			t.Result = tandem.Result{Outcome: tandem.Failed, Err: s.invalid("decide whether to run", err)}
+			pass = append(pass, t)
+		case !yes:
+			t.Ref.(*unit).skipped, t.Result = true, tandem.Give(t.Value)
+			pass = append(pass, t)
+		default:
+			tasks = append(tasks, t)
 		}
-		tasks = append(tasks, t)
 	}
 	s.bypass(pass)
 	return tasks, nil

@@ -75,6 +75,8 @@ func (s *step) release(t *tandem.Task) {
 	case t.Result.Outcome == tandem.TimedOut:
 		v = limit.Broken
 	case e == nil:
+	case e.Kind == tandem.KindStatus && e.Reason == "503" && e.After == 0:
+		v = limit.Away
 	case e.Kind == tandem.KindStatus && (e.Reason == "429" || e.Reason == "503"), e.Again == tandem.AgainYes:
 		v = limit.Overload
 	case e.Kind == tandem.KindNetwork, e.Kind == tandem.KindStatus && e.Reason >= "500":

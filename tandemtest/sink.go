@@ -255,7 +255,7 @@ func (c SinkConfig) forget(t *testing.T) {
 		if err := s.Forget(func(id string) bool { return gone[id] }); err != nil {
 			t.Fatal(err)
 		}
-		at = position(t, s, round == 0)
+		position(t, s, round == 0)
 		c.check(t, dir, kept)
 		write(t, s, again)
 		at = position(t, s, true)

@@ -88,12 +88,14 @@ func (a *app) root() *cobra.Command {
 Compute runs in a pool of isolated worker processes, waiting runs in goroutines, bounded queues join the two.
 A crash costs one item, a timeout really kills.`,
 		Example: `  tandem demo                    see it run: photos through a process pool, uploads beside it
+  tandem init python             write a flow to begin with
   tandem check flow.yaml         find mistakes without running anything
   tandem run flow.yaml           run a flow
-  tandem run flow.yaml --json    and print one document with the totals`,
+  tandem run flow.yaml --json    and print one document with the totals
+  ls *.png | tandem map convert {} {.}.jpg    run a command for every line, several at a time`,
 		SilenceErrors: true, SilenceUsage: true,
 	}
-	root.AddCommand(a.runCommand(), a.checkCommand(), a.schemaCommand(), a.runsCommand(), a.crashesCommand(), a.demoCommand(), a.doctorCommand(), a.versionCommand(), a.thumbCommand())
+	root.AddCommand(a.runCommand(), a.mapCommand(), a.initCommand(), a.checkCommand(), a.schemaCommand(), a.runsCommand(), a.crashesCommand(), a.demoCommand(), a.doctorCommand(), a.versionCommand(), a.thumbCommand())
 	root.CompletionOptions.HiddenDefaultCmd = false
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return &tandem.Error{Op: "read the flags of", On: c.CommandPath(), Kind: tandem.KindInvalid, Message: err.Error(), Hint: suggestFlag(c, err.Error())}

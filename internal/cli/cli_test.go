@@ -1,12 +1,13 @@
 package cli
 
 import (
+	"database/sql"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -21,7 +22,6 @@ func TestMain(m *testing.M) {
 }
 
 func TestScripts(t *testing.T) {
-	cache := t.TempDir()
 	python := os.Getenv("TANDEM_PYTHON")
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
@@ -32,16 +32,18 @@ func TestScripts(t *testing.T) {
 			}
 			e.Defer(stop)
 			e.Setenv("API", url)
-			e.Setenv("TANDEM_HOME", cache)
+			e.Setenv("TANDEM_HOME", filepath.Join(e.WorkDir, ".tandem"))
 			e.Setenv("TANDEM_PYTHON", python)
 			e.Setenv("GOCACHE", goEnv("GOCACHE"))
 			e.Setenv("GOPATH", goEnv("GOPATH"))
 			e.Setenv("GOFLAGS", "-mod=mod")
 			e.Setenv("REPO", repo())
+			e.Setenv("TANDEM", self(e))
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"lines": cmdLines, "nochildren": cmdNoChildren, "expand": cmdExpand, "rename-bytes": cmdRenameBytes, "sleep": cmdSleep,
+			"lines": cmdLines, "nochildren": cmdNoChildren, "expand": cmdExpand, "rename-bytes": cmdRenameBytes, "sleep": cmdSleep, "waitfile": cmdWaitFile,
+			"api": cmdAPI, "within": cmdWithin, "permit": cmdPermit, "query": cmdQuery, "twice": cmdTwice, "number": cmdNumber,
 		},
 		Condition: func(cond string) (bool, error) {
 			if cond == "root" {
@@ -51,6 +53,18 @@ func TestScripts(t *testing.T) {
 		},
 	})
 }
+
+// self is the tandem command for scripts that look at its exit code.
+func self(e *testscript.Env) string {
+	for _, dir := range filepath.SplitList(e.Getenv("PATH")) {
+		if path := filepath.Join(dir, "tandem"); fileExists(path) {
+			return path
+		}
+	}
+	return "tandem"
+}
+
+func fileExists(path string) bool { _, err := os.Stat(path); return err == nil }
 
 func repo() string { r, _ := filepath.Abs("../.."); return r }
 
@@ -65,35 +79,6 @@ func goEnv(name string) string {
 		home, _ := os.UserHomeDir()
 		return filepath.Join(home, "go")
 	}
-}
-
-// serve is a real API: it echoes, refuses, dawdles and hangs up.
-func serve() (string, func(), error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", nil, err
-	}
-	mux := http.NewServeMux()
-	mux.HandleFunc("/echo", func(w http.ResponseWriter, r *http.Request) {
-		b, _ := io.ReadAll(r.Body)
-		w.Header().Set("X-Got", r.Header.Get("X-Sent"))
-		w.Header().Set("Content-Type", r.Header.Get("Content-Type"))
-		w.WriteHeader(http.StatusCreated)
-		_, _ = w.Write(b)
-	})
-	mux.HandleFunc("/busy", func(w http.ResponseWriter, _ *http.Request) {
-		http.Error(w, "come back later", http.StatusServiceUnavailable)
-	})
-	mux.HandleFunc("/slow", func(_ http.ResponseWriter, r *http.Request) {
-		select {
-		case <-time.After(time.Minute):
-		case <-r.Context().Done():
-		}
-	})
-	mux.HandleFunc("/hangup", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
-	s := &http.Server{Handler: mux, ReadHeaderTimeout: time.Second}
-	go func() { _ = s.Serve(l) }()
-	return "http://" + l.Addr().String(), func() { _ = s.Close() }, nil
 }
 
 // lines FILE N: the file has N lines.
@@ -123,6 +108,99 @@ func cmdSleep(ts *testscript.TestScript, _ bool, args []string) {
 	d, err := time.ParseDuration(args[0] + "s")
 	ts.Check(err)
 	time.Sleep(d)
+}
+
+// within FILE SECONDS REGEXP: FILE, which a program in the background writes, matches before the time is up.
+func cmdWithin(ts *testscript.TestScript, _ bool, args []string) {
+	limit, err := time.ParseDuration(args[1] + "s")
+	ts.Check(err)
+	want := regexp.MustCompile(args[2])
+	for deadline := time.Now().Add(limit); ; time.Sleep(10 * time.Millisecond) {
+		text, _ := os.ReadFile(ts.MkAbs(args[0]))
+		if want.Match(text) {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("%s does not match %s after %s s: %q", args[0], args[2], args[1], text)
+		}
+	}
+}
+
+// permit MODE FILE: changes the permissions of a file.
+func cmdPermit(ts *testscript.TestScript, _ bool, args []string) {
+	mode, err := strconv.ParseUint(args[0], 8, 32)
+	ts.Check(err)
+	ts.Check(os.Chmod(ts.MkAbs(args[1]), os.FileMode(mode)))
+}
+
+// query DATABASE SQL WANT: the rows of a query, columns by | and rows by ; are WANT.
+func cmdQuery(ts *testscript.TestScript, neg bool, args []string) {
+	got, err := rows(ts.MkAbs(args[0]), args[1])
+	ts.Check(err)
+	if (got == args[2]) == neg {
+		ts.Fatalf("%s in %s gave %q, want %q", args[1], args[0], got, args[2])
+	}
+}
+
+// rows are the rows of a query as text: columns parted by |, rows by ;.
+func rows(database, query string) (string, error) {
+	db, err := sql.Open("sqlite", "file:"+database+"?mode=ro") // the driver comes with internal/flowfile
+	if err != nil {
+		return "", err
+	}
+	defer db.Close()
+	found, err := db.Query(query)
+	if err != nil {
+		return "", err
+	}
+	defer found.Close()
+	columns, _ := found.Columns()
+	var lines []string
+	for found.Next() {
+		cells, to := make([]sql.NullString, len(columns)), make([]any, len(columns))
+		for i := range cells {
+			to[i] = &cells[i]
+		}
+		if err := found.Scan(to...); err != nil {
+			return "", err
+		}
+		var line []string
+		for _, c := range cells {
+			line = append(line, c.String)
+		}
+		lines = append(lines, strings.Join(line, "|"))
+	}
+	return strings.Join(lines, ";"), found.Err()
+}
+
+// twice FILE: some id, which is what stands before a line's first comma, is there more than once.
+func cmdTwice(ts *testscript.TestScript, neg bool, args []string) {
+	var ids []string
+	for line := range strings.Lines(ts.ReadFile(args[0])) {
+		ids = append(ids, strings.SplitN(line, ",", 2)[0])
+	}
+	slices.Sort(ids)
+	if n := len(ids) - len(slices.Compact(ids)); (n > 0) == neg {
+		ts.Fatalf("%s has %d lines of items that have one already", args[0], n)
+	}
+}
+
+// number FILE REGEXP N: the regular expression matches N times in the file.
+func cmdNumber(ts *testscript.TestScript, neg bool, args []string) {
+	n := len(regexp.MustCompile("(?m)"+args[1]).FindAllString(ts.ReadFile(args[0]), -1))
+	if (fmt.Sprint(n) == args[2]) == neg {
+		ts.Fatalf("%s matches %d times in %s, want %s", args[1], n, args[0], args[2])
+	}
+}
+
+// waitfile FILE: waits until a program in the background has written it.
+func cmdWaitFile(ts *testscript.TestScript, _ bool, args []string) {
+	for begun := time.Now(); time.Since(begun) < time.Minute; time.Sleep(5 * time.Millisecond) {
+		if info, err := os.Stat(ts.MkAbs(args[0])); err == nil && info.Size() > 0 {
+			return
+		}
+	}
+	ts.Fatalf("nobody wrote %s in a minute", args[0])
 }
 
 // nochildren MARK: no process with MARK in its command line is left.

@@ -21,7 +21,7 @@ type finding struct {
 }
 
 func (a *app) doctorCommand() *cobra.Command {
-	return &cobra.Command{Use: "doctor", Short: "Say what this machine has, what is missing, and what that costs", Args: cobra.NoArgs,
+	return &cobra.Command{Use: "doctor", Short: "Say what this machine has, what is missing, and what that costs", Args: takes(0, 0, "argument"),
 		RunE: func(c *cobra.Command, _ []string) error {
 			missing := 0
 			for _, f := range findings(c.Context()) {

@@ -64,6 +64,9 @@ func (p *progress) start() {
 func (p *progress) stop() {
 	close(p.quit)
 	p.done.Wait()
+	if p.mode == "json" {
+		p.draw() // how it ended, also of a run too short for a tick
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.erase(p.a.err)
@@ -83,6 +86,12 @@ func (p *progress) print(text string) {
 	p.erase(&b)
 	b.WriteString(strings.TrimRight(text, "\n") + "\n")
 	_, _ = io.WriteString(p.a.err, b.String())
+}
+
+// Write is print for what is written line by line.
+func (p *progress) Write(b []byte) (int, error) {
+	p.print(string(b))
+	return len(b), nil
 }
 
 // erase takes the lines away that are on the screen. A terminal that has become narrower since has broken them into more.

@@ -49,7 +49,7 @@ Exit codes: 0 every item ended well · 1 some did not, or the run stopped early 
   tandem run flow.yaml --retry-failed            only what failed, from the file of failures: {save: …}
   tandem run flow.yaml --item photos/a.jpg       one item, its outcome on standard output
   tandem run flow.yaml --json > report.json`,
-		Args: cobra.ExactArgs(1),
+		Args: takes(1, 1, "flow file"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			if o.quiet {
 				o.progress = "none"
@@ -132,7 +132,7 @@ func (r *running) run() error {
 	a := r.a
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
-	r.watch = a.newWatch(r.file)
+	r.watch = a.newWatch(r.file.Path)
 	tables, err := r.tables()
 	if err != nil {
 		return err
@@ -200,11 +200,11 @@ func (r *running) surroundings() (flowfile.Surroundings, error) {
 	}
 	s.Run, s.Tmp = r.kept.dir.Run().ID, r.kept.dir.Temp()
 	if st := r.kept.State; st != nil {
-		s.Resume, s.Position, s.Ended = true, st.Position, st.Has
 		var n int64
 		for _, c := range st.Counts {
 			n += c
 		}
+		s.Resume, s.Position, s.Ended = n > 0, st.Position, st.Has // a run that was killed early may not have made its sink
 		r.bar.print(r.a.dim(fmt.Sprintf("going on with run %s: %s items had ended", s.Run, count(n))))
 	}
 	return s, nil
@@ -251,6 +251,11 @@ func (r *running) signals(e *engine.Engine, cancel context.CancelCauseFunc) (sto
 // end reports how the run ended, keeps what is to be kept, and finds the exit code.
 func (r *running) end(report engine.Report, err error, tables *tables) error {
 	a := r.a
+	if r.bar.mode == "json" { // to its last line
+		b := *a
+		b.err = r.bar
+		a = &b
+	}
 	if werr := tables.totals(report); werr != nil {
 		a.fail(werr)
 	}
@@ -269,6 +274,10 @@ func (r *running) end(report engine.Report, err error, tables *tables) error {
 			a.fail(terr)
 		}
 	}
+	var skipped int64
+	if r.kept != nil && r.kept.Journal != nil && !whole {
+		skipped = r.kept.Skipped()
+	}
 	switch {
 	case r.kept == nil:
 	case neverRan:
@@ -283,8 +292,11 @@ func (r *running) end(report engine.Report, err error, tables *tables) error {
 	if !neverRan {
 		a.summary(report, r.file, r.watch)
 		r.fell.summary()
-		if r.kept != nil && r.kept.Journal != nil && !whole && len(r.o.items) == 0 {
+		if r.kept != nil && r.kept.Journal != nil && !whole && len(r.o.items) == 0 && !r.file.WritesStdout() {
 			fmt.Fprintf(a.err, "  go on with: tandem run %s --resume\n", shellWord(r.file.Path))
+			if skipped > 0 {
+				fmt.Fprintf(a.err, "  %s of steps too large for the journal (above 1 MiB): those steps would run again\n", plural(skipped, "result"))
+			}
 		}
 	}
 	switch {

@@ -22,7 +22,7 @@ Ended runs beyond the newest %d that are older than %d days are removed when a n
 
 func (a *app) runsListCommand() *cobra.Command {
 	var asJSON bool
-	c := &cobra.Command{Use: "ls", Aliases: []string{"list"}, Short: "List the runs, the newest first", Example: "  tandem runs ls", Args: cobra.NoArgs,
+	c := &cobra.Command{Use: "ls", Aliases: []string{"list"}, Short: "List the runs, the newest first", Example: "  tandem runs ls", Args: takes(0, 0, "argument"),
 		RunE: func(*cobra.Command, []string) error {
 			root, err := runsDir()
 			if err != nil {

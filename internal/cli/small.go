@@ -22,7 +22,7 @@ import (
 func (a *app) checkCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "check FLOW…", Short: "Find mistakes in flow files without running anything",
-		Example: "  tandem check flow.yaml", Args: cobra.MinimumNArgs(1),
+		Example: "  tandem check flow.yaml", Args: takes(1, -1, "flow file"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			var all []error
 			for _, path := range args {
@@ -41,8 +41,8 @@ func (a *app) checkCommand() *cobra.Command {
 func (a *app) schemaCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "schema", Short: "Print the JSON Schema of the flow file",
-		Long:    "Print the JSON Schema of the flow file. Editors complete and check flow files with it: put\n# yaml-language-server: $schema=./flow.schema.json\non the first line.",
-		Example: "  tandem schema > flow.schema.json", Args: cobra.NoArgs,
+		Long:    "Print the JSON Schema of the flow file. Editors complete and check flow files with it: write it beside\nthe flow and put `# yaml-language-server: $schema=flow.schema.json` on its first line.",
+		Example: "  tandem schema > flow.schema.json", Args: takes(0, 0, "argument"),
 		RunE: func(*cobra.Command, []string) error {
 			_, err := a.out.Write(flowfile.Schema())
 			return err
@@ -51,7 +51,7 @@ func (a *app) schemaCommand() *cobra.Command {
 }
 
 func (a *app) versionCommand() *cobra.Command {
-	return &cobra.Command{Use: "version", Short: "Print the version", Args: cobra.NoArgs,
+	return &cobra.Command{Use: "version", Short: "Print the version", Args: takes(0, 0, "argument"),
 		RunE: func(*cobra.Command, []string) error {
 			v := Version
 			if bi, ok := debug.ReadBuildInfo(); ok && v == "dev" {
@@ -72,7 +72,7 @@ func (a *app) demoCommand() *cobra.Command {
 		Use: "demo", Short: "See it run: photos through a process pool, uploads beside it, next to the textbook answer",
 		Long: `Make some hundred photo-sized JPEGs (or take yours), start a local API with 80 to 400 ms latency, and run the same job three ways:
 a plain loop on a sample, the textbook Python answer, and Tandem. Two images crash their worker. No network is used; it takes about a minute.`,
-		Example: "  tandem demo\n  tandem demo --photos ~/Pictures --keep", Args: cobra.NoArgs,
+		Example: "  tandem demo\n  tandem demo --photos ~/Pictures --keep", Args: takes(0, 0, "argument"),
 		RunE: func(c *cobra.Command, _ []string) error {
 			exe, err := os.Executable()
 			if err != nil {

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -9,6 +10,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"tandem"
 )
 
 // printable makes control characters of somebody else's text visible, so that a file name cannot move the cursor. Lines stay lines.
@@ -111,4 +114,18 @@ func distance(a, b string) int {
 		}
 	}
 	return row[len(b)]
+}
+
+// takes checks how many arguments a command got: at least least and, unless most is -1, at most most. what names them, as in "FLOW".
+func takes(least, most int, what string) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if len(args) >= least && (most < 0 || len(args) <= most) {
+			return nil
+		}
+		msg := "no " + what + " given"
+		if len(args) > most && most >= 0 {
+			msg = "what is " + strconv.Quote(args[most]) + " for?"
+		}
+		return &tandem.Error{Op: "read the arguments of", On: c.CommandPath(), Kind: tandem.KindInvalid, Message: msg, Hint: "usage: " + c.UseLine()}
+	}
 }

@@ -11,7 +11,6 @@ import (
 	"unicode/utf8"
 
 	"tandem"
-	"tandem/internal/flowfile"
 )
 
 // linesPerSecond is how much of what handlers print is shown; the rest is counted.
@@ -20,7 +19,7 @@ const linesPerSecond = 20
 // watch tells the person what happens during a run: the first failure of each kind and reason in each step, and what handlers print.
 type watch struct {
 	a      *app
-	file   *flowfile.File
+	flow   string // path of the flow file; empty when there is none
 	print  func(string)
 	redact func(tandem.Value) tandem.Value // takes secrets out; nil when there are none
 
@@ -34,8 +33,8 @@ type watch struct {
 	hidden  int64
 }
 
-func (a *app) newWatch(file *flowfile.File) *watch {
-	return &watch{a: a, file: file, seen: map[string]int64{}, partial: map[string][]byte{}}
+func (a *app) newWatch(flow string) *watch {
+	return &watch{a: a, flow: flow, seen: map[string]int64{}, partial: map[string][]byte{}}
 }
 
 // event hears of workers; only what a person would want to know is said.
@@ -75,8 +74,8 @@ func (w *watch) ended(t *tandem.Task) {
 	if e.Hint != "" {
 		b.WriteString("\n  hint: " + printable(e.Hint))
 	}
-	if !strings.ContainsFunc(t.Root, unicode.IsControl) && utf8.ValidString(t.Root) {
-		b.WriteString(w.a.dim("\n  alone: tandem run " + shellWord(w.file.Path) + " --item " + shellWord(t.Root)))
+	if w.flow != "" && !strings.ContainsFunc(t.Root, unicode.IsControl) && utf8.ValidString(t.Root) {
+		b.WriteString(w.a.dim("\n  alone: tandem run " + shellWord(w.flow) + " --item " + shellWord(t.Root)))
 	}
 	w.print(b.String())
 }

@@ -91,7 +91,16 @@ func keep(condition *expr.Template) func(context.Context, *tandem.Task) tandem.R
 }
 
 func (f *File) write(d *Step) engine.Handler {
-	return engine.Func{Default: 16, Do: handler.Write(handler.WriteConfig{Step: d.Name, Path: d.t.path.Text, Body: d.t.body.Value, Dir: f.Dir})}
+	return engine.Func{Default: 16, Do: handler.Write(handler.WriteConfig{Step: d.Name, Path: d.t.path.Text, Body: d.t.body.Value, Dir: f.Dir, Within: f.within(d.Write.Path)})}
+}
+
+// within is the directory that the flow names in front of what an item puts into a path: no item leaves it. Empty when the whole path is the item's.
+func (f *File) within(path string) string {
+	lead, _, templates := strings.Cut(path, "${{")
+	if !templates || lead == "" {
+		return ""
+	}
+	return f.resolve(lead[:strings.LastIndexByte(lead, '/')+1])
 }
 
 func (f *File) sql(i int) (engine.Handler, error) {

@@ -57,7 +57,7 @@ func (f *File) sink(s Surroundings) (tandem.Resumer, error) {
 	if into == nil {
 		return nil, nil
 	}
-	kind := map[string]string{into.JSONL: "jsonl", into.CSV: "csv", into.Dir: "dir", into.SQLite: "sqlite"}[into.path()]
+	kind := into.kind()
 	path, err := f.fixedPath(into.path(), "into", kind)
 	if err != nil {
 		return nil, err

@@ -34,6 +34,9 @@ func parseSize(s string) (int64, bool) {
 	return int64(f * n), true
 }
 
+// ParseSize reads a size as a flow file writes it.
+func ParseSize(s string) (int64, bool) { return parseSize(s) }
+
 // parseRange reads 1..1000.
 func parseRange(s string) (first, last int64, ok bool) {
 	a, b, cut := strings.Cut(s, "..")

@@ -83,13 +83,10 @@ func (s *set) get(k key) (code byte, ok bool) {
 // find is where k is or belongs.
 func (t *table) find(k key) (at int, found bool) {
 	for i := t.home(k); i < len(t.slots); i++ {
-		c := -1
-		if t.slots[i] != (key{}) {
-			c = order(t.slots[i], k)
-		} else {
+		if t.slots[i] == (key{}) {
 			return i, false
 		}
-		if c >= 0 {
+		if c := order(t.slots[i], k); c >= 0 {
 			return i, c == 0
 		}
 	}

@@ -8,7 +8,7 @@ import (
 
 // Breaker stops everything for a while when a server does not do its work.
 type Breaker struct {
-	Failures int           // Broken in a row that open it; zero means no breaker
+	Failures int           // Broken or Away in a row that open it; zero means no breaker
 	Pause    time.Duration // before one task may try again; zero means 10 s
 }
 
@@ -61,7 +61,7 @@ func (b *breaker) observe(now time.Time, latency time.Duration, v Verdict) {
 	b.canary = false
 	switch {
 	case b.state == Open: // a task of before: the pause goes on
-	case v == Broken:
+	case v == Broken || v == Away:
 		b.failed++
 		if tried {
 			b.open(now, fmt.Sprintf("the trial failed too, after %s", latency.Round(time.Millisecond)))

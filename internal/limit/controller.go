@@ -14,6 +14,7 @@ const (
 	Good     Verdict = iota
 	Overload         // the server wants less: 429, 503, Retry-After
 	Broken           // the server does not do its work: network, 5xx, timeout
+	Away             // 503 that names no time: the server wants less, or there is none behind the one that answers
 	Bad              // the item's own fault: says nothing about the server
 	Ignore           // nothing was asked
 )
@@ -92,7 +93,7 @@ type window struct {
 func NewController(b Bounds) *Controller {
 	lo := max(b.Min, 1)
 	hi := max(cmp.Or(b.Max, defaultMax), lo)
-	c := &Controller{min: float64(lo), max: float64(hi), because: "no answer yet"}
+	c := &Controller{min: float64(lo), max: float64(hi), because: "too few answers yet to tell"}
 	c.set(float64(cmp.Or(b.Start, 2)))
 	return c
 }
@@ -123,7 +124,7 @@ func (c *Controller) Observe(at time.Time, latency time.Duration, inflight int, 
 	c.last = at
 	late := v == Broken && c.base.n > 0 && latency.Seconds() > 2*max(c.base.mean, c.latency.mean)
 	switch {
-	case v == Overload || late:
+	case v == Overload || v == Away || late:
 		c.overload(at, began, inflight)
 	case v == Good && latency > 0 && !began.Before(c.stale):
 		c.answered(began)

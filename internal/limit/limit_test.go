@@ -146,7 +146,7 @@ func TestBreaker(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		for _, v := range []Verdict{Broken, Broken, Good, Broken, Bad, Ignore, Broken, Overload, Broken, Broken} {
+		for _, v := range []Verdict{Broken, Broken, Good, Broken, Bad, Ignore, Broken, Overload, Broken, Away} {
 			start()
 			end(v)
 		}

@@ -195,10 +195,6 @@ func (c *client) latency(from, to float64) float64 {
 
 func fixed(n int) func(float64) int { return func(float64) int { return n } }
 
-func steadily(d float64) func(float64, *rand.Rand) float64 {
-	return func(float64, *rand.Rand) float64 { return d }
-}
-
 // lognormal scatters around a mean of d.
 func lognormal(d, sigma float64) func(float64, *rand.Rand) float64 {
 	return func(_ float64, r *rand.Rand) float64 { return d * math.Exp(sigma*r.NormFloat64()-sigma*sigma/2) }

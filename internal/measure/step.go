@@ -37,10 +37,11 @@ func (s *Step) Attempts(ended []*tandem.Task) {
 	}
 }
 
-// Ended counts items that are through with the step; it takes the counts by outcome and clears them.
-func (s *Step) Ended(by map[tandem.Outcome]int64) {
+// Ended counts items that are through with the step: ok ones, and by outcome. It takes the counts and clears them.
+func (s *Step) Ended(ok int64, by map[tandem.Outcome]int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.outcomes[tandem.OK] += ok
 	for o, n := range by {
 		s.outcomes[o] += n
 	}

@@ -2,7 +2,9 @@ package proc
 
 import (
 	"errors"
+	"io/fs"
 	"os"
+	"os/exec"
 	"syscall"
 )
 
@@ -22,7 +24,7 @@ func OpenFiles() (uint64, error) {
 var (
 	ErrRefused   error = syscall.ECONNREFUSED
 	ErrReset     error = syscall.ECONNRESET
-	ErrPipe      error = syscall.EPIPE
+	ErrPipe      error = syscall.EPIPE // nobody reads
 	ErrOpenFiles error = syscall.EMFILE
 	ErrReadOnly  error = syscall.EROFS
 )
@@ -31,3 +33,11 @@ var (
 func Full(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EFBIG)
 }
+
+// NotFound says whether a start failed because there is no such program.
+func NotFound(err error) bool {
+	return errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist)
+}
+
+// BrokenPipe is the signal for a write that nobody reads any more.
+const BrokenPipe = syscall.SIGPIPE

@@ -81,7 +81,7 @@ func Run(ctx context.Context, c Command) (Ended, error) {
 			w.Close()
 		})
 		defer feed.Wait()
-		defer w.SetWriteDeadline(time.Now().Add(-time.Second))
+		defer func() { _ = w.SetWriteDeadline(time.Now().Add(-time.Second)) }()
 	}
 	var err error
 	p, err = Start(spec)

@@ -26,6 +26,10 @@ func AppendLine(b []byte, t *tandem.Task) []byte {
 		b = appendText(b, e.Hint)
 		b = append(b, `,"step":`...)
 		b = appendText(b, e.On)
+		if e.Reason != "" {
+			b = append(b, `,"reason":`...)
+			b = appendText(b, e.Reason)
+		}
 		if e.Trace != "" {
 			b = append(b, `,"trace":`...)
 			b = appendText(b, e.Trace)
