@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"tandem"
+	"tandem/internal/evidence"
 )
 
 // outflow is what an emitter carries on in one go.
@@ -51,6 +52,11 @@ func (s *step) emit(ctx context.Context) {
 		s.stats.Attempts(batch)
 		o.onward, o.ended, o.noted = o.onward[:0], o.ended[:0], o.noted[:0]
 		for _, t := range batch {
+			if c := t.Result.Crash; c != nil {
+				t.Result.Crash = nil
+				c.Input = evidence.Preview(t.Value, s.e.flow.Redact)
+				s.e.crashed(*c)
+			}
 			switch ref := t.Ref.(type) {
 			case *unit:
 				s.settle(ref, &o)
