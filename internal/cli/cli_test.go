@@ -193,14 +193,20 @@ func cmdNumber(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// waitfile FILE: waits until a program in the background has written it.
+// waitfile FILE [N]: waits until a program in the background has written it, N lines of it.
 func cmdWaitFile(ts *testscript.TestScript, _ bool, args []string) {
+	want := 1
+	if len(args) > 1 {
+		_, err := fmt.Sscan(args[1], &want)
+		ts.Check(err)
+	}
 	for begun := time.Now(); time.Since(begun) < time.Minute; time.Sleep(5 * time.Millisecond) {
-		if info, err := os.Stat(ts.MkAbs(args[0])); err == nil && info.Size() > 0 {
+		text, err := os.ReadFile(ts.MkAbs(args[0]))
+		if err == nil && (len(args) == 1 && len(text) > 0 || len(args) > 1 && strings.Count(string(text), "\n") >= want) {
 			return
 		}
 	}
-	ts.Fatalf("nobody wrote %s in a minute", args[0])
+	ts.Fatalf("nobody wrote %v in a minute", args)
 }
 
 // nochildren MARK: no process with MARK in its command line is left.
