@@ -104,7 +104,7 @@ func (d Death) killed(c *tandem.Crash, add func(what, from, format string, args 
 			add("memory", from, "went from %d to %d", before, after)
 			return true
 		default:
-			add("memory", from, "stayed at %d: the kernel killed nothing for memory", after)
+			add("memory", from, "stayed at %d: the kernel killed nothing there for memory", after)
 		}
 		return false
 	}

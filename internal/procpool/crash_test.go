@@ -244,7 +244,10 @@ func TestADeathAtBoot(t *testing.T) {
 	} {
 		var r reports
 		cfg := pyCrashConfig(t, "", &r)
-		cfg.Handler, cfg.StartTimeout = "boot.py:work", 2*time.Second
+		cfg.Handler = "boot.py:work"
+		if c.kind == tandem.KindTimeout {
+			cfg.StartTimeout = 2 * time.Second
+		}
 		if err := os.WriteFile(filepath.Join(cfg.Home, "boot.py"), []byte(source), 0o644); err != nil {
 			t.Fatal(err)
 		}
