@@ -1,0 +1,147 @@
+package proc
+
+import (
+	"flag"
+	"math/rand/v2"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+var kills = flag.Int("kills", 100, "runs of TestRandomKills for each kind of user")
+
+var parts = []string{"app", "warden", "shim", "worker"}
+
+// Every combination of what can be killed, once the tree stands.
+func TestNothingIsLeftBehind(t *testing.T) {
+	for _, w := range everybody {
+		t.Run(w.name, func(t *testing.T) {
+			for set := 1; set < 1<<len(parts); set++ {
+				var victims []string
+				for i, part := range parts {
+					if set>>i&1 == 1 {
+						victims = append(victims, part)
+					}
+				}
+				name := strings.Join(victims, "+")
+				if w.level == SingleFault && strings.Contains(name, "warden+shim") {
+					continue // what the level does not promise
+				}
+				a := w.run(t, "")
+				a.ready(w)
+				a.line("started")
+				a.settle(4)
+				found := a.parts()
+				for _, v := range victims {
+					if found[v] == 0 {
+						t.Fatalf("there is no %s", v)
+					}
+					_ = syscall.Kill(found[v], syscall.SIGKILL)
+				}
+				switch {
+				case set&1 == 1: // the application
+				case name == "warden": // harms nobody
+					time.Sleep(20 * time.Millisecond)
+					a.settle(4)
+				default:
+					if reason := a.line("ended"); reason != "SIGKILL" {
+						t.Errorf("%s killed: the worker ended with %s", name, reason)
+					}
+					a.settle(0)
+				}
+				a.kill()
+				if left := a.vanished(); left != nil {
+					t.Errorf("%s killed: left behind\n%s", name, strings.Join(left, "\n"))
+				}
+			}
+		})
+	}
+}
+
+// The same at random moments while it is being started. -kills 1000 for the full count.
+func TestRandomKills(t *testing.T) {
+	n := *kills
+	if testing.Short() {
+		n = min(n, 20)
+	}
+	for _, w := range everybody {
+		if w.level == SingleFault {
+			continue // it promises nothing for a tree that is being built
+		}
+		t.Run(w.name, func(t *testing.T) {
+			random := rand.New(rand.NewPCG(uint64(n), 7))
+			killed := map[string]int{}
+			for i := range n {
+				a := w.run(t, "")
+				if i%2 == 0 { // else the warden is being started, too
+					if level := a.ready(w); level != Kernel {
+						a.kill()
+						t.Skipf("SKIPPED, NOT TESTED: the level here is %s", level)
+					}
+				}
+				time.Sleep(time.Duration(random.IntN(40000)) * time.Microsecond)
+				set := 1 + random.IntN(1<<len(parts)-1)
+				order := random.Perm(len(parts))
+				found := a.parts()
+				for _, k := range order {
+					if pid := found[parts[k]]; set>>k&1 == 1 && pid > 0 {
+						killed[parts[k]]++
+						_ = syscall.Kill(pid, syscall.SIGKILL)
+					}
+				}
+				if set&1 == 0 {
+					time.Sleep(time.Duration(random.IntN(20000)) * time.Microsecond)
+				}
+				a.kill()
+				if left := a.vanished(); left != nil {
+					t.Errorf("run %d, set %04b: left behind\n%s", i, set, strings.Join(left, "\n"))
+				}
+			}
+			t.Logf("%d runs, killed %v", n, killed)
+			for _, part := range parts {
+				if killed[part] == 0 {
+					t.Errorf("%s was never killed", part)
+				}
+			}
+		})
+	}
+}
+
+// What a program leaves behind ends with it, however it ends.
+func TestDaemonsEndWithTheirProgram(t *testing.T) {
+	for _, w := range everybody {
+		t.Run(w.name, func(t *testing.T) {
+			a := w.run(t, `setsid sleep 300 & (setsid sh -c "sleep 300 & exit" &) ; sleep 0.1; exit 3`)
+			a.ready(w)
+			a.line("started")
+			if reason := a.line("ended"); reason != "exit 3" {
+				t.Errorf("it ended with %s", reason)
+			}
+			if list := a.living(false); len(list) > 0 {
+				t.Errorf("left behind: %v", describe(list))
+			}
+			a.kill()
+			if left := a.vanished(); left != nil {
+				t.Error(left)
+			}
+		})
+	}
+}
+
+// A stopped shim can carry out no order; the application's end and Kill do without it.
+func TestStoppedShim(t *testing.T) {
+	for _, w := range everybody {
+		t.Run(w.name, func(t *testing.T) {
+			a := w.run(t, "")
+			a.ready(w)
+			a.line("started")
+			a.settle(4)
+			_ = syscall.Kill(a.parts()["shim"], syscall.SIGSTOP)
+			a.kill()
+			if left := a.vanished(); left != nil {
+				t.Error(left)
+			}
+		})
+	}
+}
