@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"strings"
@@ -28,6 +29,9 @@ var guard struct {
 	known     bool
 	refused   bool // it cannot be had; programs are started directly
 	serial    int
+	settled   bool
+	notice    func(line string)
+	janitor   janitor
 }
 
 // errWarden is why a start was not even tried by the warden.
@@ -38,28 +42,36 @@ func Containment() Contained {
 	guard.mu.Lock()
 	defer guard.mu.Unlock()
 	if !guard.known {
-		_ = raise()
+		if err := raise(); err != nil {
+			return Contained{Level: BestEffort, How: "nothing yet", Missing: []Missing{{"warden", errnoOf(err), "no program can be started now"}}}
+		}
 	}
 	c := guard.contained
 	c.Missing = append([]Missing(nil), c.Missing...)
 	return c
 }
 
-// raise starts the warden when there is none. The mutex is held.
+// raise starts the warden when there is none. The mutex is held. A warden that is killed while it starts is no reason to do without.
 func raise() error {
 	if guard.cmd != nil || guard.refused {
 		return nil
 	}
-	err := newWarden()
-	if err != nil && !guard.known {
+	err := errWarden
+	for range 3 {
+		if err = newWarden(); err != errWarden {
+			break
+		}
+	}
+	if err != nil && err != errWarden && !guard.known {
 		guard.refused, guard.known = true, true
 		guard.contained = Contained{Level: BestEffort, How: "process groups and the parent-death signal", Missing: []Missing{{"warden", errnoOf(err),
-			"a program's processes that left its group stay behind, and starting one takes longer the more memory this process has"}}}
+			"a program's processes that left its group stay until the next run, and starting one takes longer the more memory this process has"}}}
 		return nil
 	}
 	return err
 }
 
+// newWarden starts a warden. The error is errWarden when it was killed or did not answer, else why there can be none.
 func newWarden() error {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -96,7 +108,10 @@ func newWarden() error {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 		_ = unix.Close(fds[0])
-		return err
+		if code := cmd.ProcessState.ExitCode(); code > 0 {
+			return fmt.Errorf("it ended with exit code %d", code)
+		}
+		return errWarden
 	}
 	guard.cmd, guard.sock, guard.contained, guard.known = cmd, fds[0], c, true
 	guard.serial++

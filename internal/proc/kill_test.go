@@ -3,6 +3,7 @@ package proc
 import (
 	"flag"
 	"math/rand/v2"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -143,5 +144,43 @@ func TestStoppedShim(t *testing.T) {
 				t.Error(left)
 			}
 		})
+	}
+}
+
+// What the level does not promise, the next run makes up for, and nobody else's processes are touched.
+func TestTheNextRunEndsWhatIsLeft(t *testing.T) {
+	w := everybody[2]
+	a := w.run(t, "")
+	a.ready(w)
+	if first := a.line("notice"); !strings.Contains(first, "single-fault") || !strings.Contains(first, "ENOSPC") {
+		t.Errorf("the run says %q", first)
+	}
+	a.line("started")
+	a.settle(4)
+	other := w.run(t, "exec sleep 300")
+	other.ready(w)
+	other.line("started")
+	found := a.parts()
+	_ = syscall.Kill(found["warden"], syscall.SIGSTOP) // or it may be the quicker one
+	_ = syscall.Kill(found["shim"], syscall.SIGKILL)
+	_ = syscall.Kill(found["warden"], syscall.SIGKILL)
+	a.kill()
+	a.settle(3)
+	// The kernel shows the processes of one user namespace to its owner, but not to those of a third: so here the next run is this process.
+	var next janitor
+	if err := next.begin(filepath.Join(filepath.Dir(copied), "tmp", "tandem-owners-0")); err != nil {
+		t.Fatal(err)
+	}
+	defer next.lock.Close()
+	if len(next.killed) != 3 {
+		t.Errorf("killed %q, want three", next.killed)
+	}
+	a.settle(0)
+	if n := len(other.living(false)); n != 1 {
+		t.Errorf("%d processes of another run that is going on, want 1", n)
+	}
+	other.kill()
+	if left := a.vanished(); left != nil {
+		t.Error(left)
 	}
 }

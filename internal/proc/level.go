@@ -16,8 +16,8 @@ type Level string
 const (
 	// Kernel: nothing does. The kernel ends the tree of a program with its shim, and the shim ends with the application.
 	Kernel Level = "kernel"
-	// SingleFault: one of application, warden and shim may be killed, not two at the same moment; and a program that forks and exits faster than it can be
-	// followed may slip through.
+	// SingleFault: the warden and the shim killed at the same moment do, and a program that forks and exits faster than it can be followed may. The next run
+	// ends what is left.
 	SingleFault Level = "single-fault"
 	// BestEffort: the program itself ends with the application; what it moved out of its process group stays.
 	BestEffort Level = "best-effort"
@@ -31,7 +31,7 @@ type Missing struct {
 }
 
 func (m Missing) String() string {
-	return m.What + ": " + m.Errno
+	return m.What + " (" + m.Errno + ")"
 }
 
 // Contained is how the processes that Start makes are held.
@@ -82,7 +82,7 @@ func (w *warden) probe() Contained {
 			what += " (mounting /proc in it)"
 		}
 		c.Missing = append(c.Missing, Missing{what, errnoName(errno),
-			"when two of application, warden and shim are killed at the same moment, processes that left their group stay behind"})
+			"when warden and shim are killed at the same moment, processes that left their group stay until the next run"})
 	}
 	c.Level, c.How = SingleFault, "a reaper for each program, and one above them"
 	if _, err := os.Stat("/proc/thread-self/children"); err != nil {

@@ -86,6 +86,9 @@ func start(spec Spec, direct bool) (*Process, error) {
 	if len(spec.Extra) > 0 {
 		cmd.Env = append(cmd.Environ(), spec.Extra...)
 	}
+	if token := settle(); token != "" {
+		cmd.Env = append(cmd.Environ(), token)
+	}
 	if spec.Stdin != nil {
 		cmd.Stdin = spec.Stdin
 	}

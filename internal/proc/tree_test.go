@@ -50,6 +50,7 @@ func appMain() {
 		argv[2] = s
 	}
 	fmt.Println("level", Containment().Level)
+	Notice(func(line string) { fmt.Println("notice", line) })
 	p, err := Start(Spec{Argv: argv})
 	if err != nil {
 		fmt.Println("error", err)
@@ -85,6 +86,12 @@ func copyOfUs(t *testing.T) string {
 	us, err := os.ReadFile("/proc/self/exe")
 	if err == nil {
 		err = os.Chmod(dir, 0o755)
+	}
+	if err == nil {
+		err = os.Mkdir(dir+"/tmp", 0o777)
+	}
+	if err == nil {
+		err = os.Chmod(dir+"/tmp", 0o777|os.ModeSticky)
 	}
 	if err == nil {
 		err = os.WriteFile(dir+"/app", us, 0o755)
@@ -124,7 +131,7 @@ func (w who) run(t *testing.T, script string) *app {
 	a := &app{t: t, token: fmt.Sprintf("PROC_TEST_TOKEN=%d-%d", os.Getpid(), serial)}
 	a.cmd = exec.Command(copyOfUs(t))
 	a.cmd.Dir = "/"
-	a.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "PROC_TEST=" + w.role, "PROC_TEST_RUN=" + script, "GORACE=atexit_sleep_ms=0", a.token}
+	a.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + filepath.Dir(copied) + "/tmp", "PROC_TEST=" + w.role, "PROC_TEST_RUN=" + script, "GORACE=atexit_sleep_ms=0", a.token}
 	a.cmd.SysProcAttr = w.attr()
 	a.cmd.Stderr = os.Stderr
 	in, err := a.cmd.StdinPipe()
@@ -136,6 +143,7 @@ func (w who) run(t *testing.T, script string) *app {
 		t.Fatal(err)
 	}
 	a.stdin, a.lines = in, bufio.NewScanner(out)
+	t.Cleanup(a.kill)
 	if err := a.cmd.Start(); err != nil {
 		t.Skipf("SKIPPED, NOT TESTED: cannot run an application as %s: %v", w.name, err)
 	}
@@ -160,6 +168,9 @@ func (a *app) line(what string) string {
 		a.t.Fatalf("the application ended, want %q: %v", what, a.lines.Err())
 	}
 	word, rest, _ := strings.Cut(a.lines.Text(), " ")
+	if word == "notice" && what != word {
+		return a.line(what)
+	}
 	if word == "skip" {
 		a.kill()
 		a.t.Skip("SKIPPED, NOT TESTED: " + rest)
@@ -172,6 +183,9 @@ func (a *app) line(what string) string {
 
 // kill ends the application as nothing else can and buries it.
 func (a *app) kill() {
+	if a.cmd.ProcessState != nil || a.cmd.Process == nil {
+		return
+	}
 	_ = a.cmd.Process.Kill()
 	a.stdin.Close()
 	_ = a.cmd.Wait()
