@@ -25,6 +25,7 @@ type janitor struct {
 	lock   *os.File // open, and locked, to the end of the process
 	token  string
 	killed []string
+	dying  map[int]bool
 }
 
 // Notice makes f hear, at the first Start, in which way programs are held when that is less than Kernel, and of what a dead run had left behind and was killed,
@@ -116,6 +117,7 @@ func (j *janitor) sweep(dir string) {
 	if len(dead) == 0 {
 		return
 	}
+	j.dying = map[int]bool{}
 	// What is killed may have started another just before: look until there is nothing.
 	for range 10 {
 		found := false
@@ -160,6 +162,10 @@ func (j *janitor) end(pid int, dead map[string]bool) bool {
 		if unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0) != nil {
 			return false
 		}
+		if j.dying[pid] { // it takes a moment
+			return true
+		}
+		j.dying[pid] = true
 		j.killed = append(j.killed, fmt.Sprintf("%d, %.80q", pid, strings.TrimRight(strings.ReplaceAll(string(cmd), "\x00", " "), " ")))
 		return true
 	}

@@ -61,18 +61,37 @@ var (
 	cName, cRoot, cProc, cNone, cDeny          = cString("tandem-shim"), cString("/"), cString("proc"), cString("none"), cString("deny")
 	cProcDir, cUIDMap, cGIDMap, cGroups, cKids = cString("/proc"), cString("/proc/self/uid_map"), cString("/proc/self/gid_map"), cString("/proc/self/setgroups"), cString("/proc/thread-self/children")
 
-	everySignal         = ^uint64(0)
-	childSignal  uint64 = 1 << (unix.SIGCHLD - 1)
-	formerMask   uint64
-	shimPacket   packet
-	shimPoll     [2]unix.PollFd
-	shimUsage    syscall.Rusage
-	shimStatus   int32
-	shimWorker   uintptr
-	shimEnded    bool
-	shimBuffer   [4096]byte
-	shimInterval = unix.Timespec{Nsec: 2e6}
+	everySignal        = ^uint64(0)
+	childSignal uint64 = 1 << (unix.SIGCHLD - 1)
+	formerMask  uint64
+	// The signals that were ignored when the warden began: a program inherits that.
+	ignoredSignals uint64
+	defaultAction  sigaction
+	shimPacket     packet
+	shimPoll       [2]unix.PollFd
+	shimUsage      syscall.Rusage
+	shimStatus     int32
+	shimWorker     uintptr
+	shimEnded      bool
+	shimBuffer     [4096]byte
+	shimInterval   = unix.Timespec{Nsec: 2e6}
 )
+
+// sigaction is the kernel's; all zero means the default.
+type sigaction struct {
+	handler, flags, restorer uintptr
+	mask                     uint64
+}
+
+func noteIgnored() {
+	for sig := uintptr(1); sig <= 64; sig++ {
+		var now sigaction
+		_, _, err := syscall.RawSyscall6(unix.SYS_RT_SIGACTION, sig, 0, uintptr(unsafe.Pointer(&now)), 8, 0, 0)
+		if err == 0 && now.handler == 1 {
+			ignoredSignals |= 1 << (sig - 1)
+		}
+	}
+}
 
 func cString(s string) uintptr {
 	b := append([]byte(s), 0)
@@ -137,13 +156,15 @@ func shim() {
 		shimFail(atFiles, err)
 	}
 	self, _, _ := syscall.RawSyscall(unix.SYS_GETPID, 0, 0, 0)
-	shimWorker, _, err = syscall.RawSyscall6(unix.SYS_CLONE, unix.CLONE_VFORK|uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
-	if err != 0 {
-		shimFail(atFork, err)
+	// Until it executes, the child shares our memory, and we wait: what it writes, it writes for both.
+	worker, errno := vfork(unix.CLONE_VFORK | unix.CLONE_VM | uintptr(unix.SIGCHLD))
+	if errno != 0 {
+		shimFail(atFork, syscall.Errno(errno))
 	}
-	if shimWorker == 0 {
+	if worker == 0 {
 		become(self)
 	}
+	shimWorker = worker
 	// What the program reads and writes must end with the program: the shim keeps two descriptors.
 	syscall.RawSyscall(unix.SYS_DUP3, ordered.ctl, 0, unix.O_CLOEXEC)
 	syscall.RawSyscall(unix.SYS_DUP3, deaths, 1, unix.O_CLOEXEC)
@@ -177,6 +198,12 @@ func become(parent uintptr) {
 	for i := uintptr(0); i < ordered.n; i++ {
 		if _, _, err := syscall.RawSyscall(unix.SYS_DUP3, ordered.fds[i], i, 0); err != 0 {
 			shimFail(atFiles, err)
+		}
+	}
+	// A signal that comes now must not find the runtime's handlers.
+	for sig := uintptr(1); sig <= 64; sig++ {
+		if ignoredSignals>>(sig-1)&1 == 0 {
+			syscall.RawSyscall6(unix.SYS_RT_SIGACTION, sig, uintptr(unsafe.Pointer(&defaultAction)), 0, 8, 0, 0)
 		}
 	}
 	syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, 2, uintptr(unsafe.Pointer(&formerMask)), 0, 8, 0, 0)

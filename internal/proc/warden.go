@@ -55,6 +55,7 @@ func keepWatch() int {
 	// program would start with a limit that is not its user's.
 	_ = syscall.Exec("", []string{""}, nil)
 	debug.SetGCPercent(400)
+	noteIgnored()
 	_ = unix.Chdir("/") // to hold no file system
 	_ = unix.Prctl(unix.PR_SET_NAME, uintptr(cWarden), 0, 0, 0)
 	_ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
