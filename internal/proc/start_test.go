@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -276,12 +277,13 @@ func TestLostWarden(t *testing.T) {
 	wardens := map[int]bool{}
 	killer.Go(func() {
 		for {
+			pid := wardenPID() // waits while one is being made
 			select {
 			case <-stop:
 				return
-			case <-time.After(15 * time.Millisecond):
+			case <-time.After(time.Duration(rand.IntN(40)) * time.Millisecond):
 			}
-			if pid := wardenPID(); pid > 0 {
+			if pid > 0 {
 				wardens[pid] = true
 				_ = syscall.Kill(pid, syscall.SIGKILL)
 			}
@@ -311,7 +313,7 @@ func TestLostWarden(t *testing.T) {
 	close(stop)
 	killer.Wait()
 	t.Logf("%d wardens killed, %d programs ran, %d starts lost", len(wardens), good, lost)
-	if good < 200 || len(wardens) < 2 {
+	if good < 120 || len(wardens) < 2 {
 		t.Error("too few")
 	}
 	if Containment().Level == BestEffort {

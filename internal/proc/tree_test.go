@@ -70,6 +70,7 @@ type app struct {
 	stdin io.Closer
 	lines *bufio.Scanner
 	token string
+	under bool // the application is a child of cmd
 }
 
 var copied string
@@ -109,6 +110,7 @@ type who struct {
 	level Level
 	attr  func() *syscall.SysProcAttr
 	role  string
+	under []string // a program that runs the application
 }
 
 var everybody = []who{
@@ -129,11 +131,15 @@ func (w who) run(t *testing.T, script string) *app {
 	t.Helper()
 	serial++
 	a := &app{t: t, token: fmt.Sprintf("PROC_TEST_TOKEN=%d-%d", os.Getpid(), serial)}
-	a.cmd = exec.Command(copyOfUs(t))
+	argv := append(slices.Clone(w.under), copyOfUs(t))
+	a.cmd = exec.Command(argv[0], argv[1:]...)
+	a.under = len(w.under) > 0
 	a.cmd.Dir = "/"
 	a.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + filepath.Dir(copied) + "/tmp", "PROC_TEST=" + w.role, "PROC_TEST_RUN=" + script, "GORACE=atexit_sleep_ms=0", a.token}
 	a.cmd.SysProcAttr = w.attr()
-	a.cmd.Stderr = os.Stderr
+	if !a.under { // strace is talkative
+		a.cmd.Stderr = os.Stderr
+	}
 	in, err := a.cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -203,6 +209,9 @@ func (a *app) living(all bool) (list []int) {
 			}
 			continue
 		}
+		if a.under && pid == a.cmd.Process.Pid {
+			continue
+		}
 		env, _ := os.ReadFile(d + "/environ")
 		if slices.Contains(strings.Split(string(env), "\x00"), a.token) {
 			list = append(list, pid)
@@ -255,6 +264,13 @@ func describe(pids []int) (list []string) {
 // parts finds warden, shim and worker of an application, as far as they are there.
 func (a *app) parts() map[string]int {
 	found := map[string]int{"app": a.cmd.Process.Pid}
+	if a.under {
+		list := children(a.cmd.Process.Pid)
+		if len(list) == 0 {
+			return map[string]int{}
+		}
+		found["app"] = list[0]
+	}
 	for _, part := range []struct{ above, name string }{{"app", "warden"}, {"warden", "shim"}, {"shim", "worker"}} {
 		if pid := found[part.above]; pid > 0 {
 			if list := children(pid); len(list) > 0 {
