@@ -226,7 +226,7 @@ func (h *held) bury(gone func()) Exit {
 		if err != nil {
 			break
 		}
-		if p[0] == sayEmpty { // the shim has only itself to end, and that takes a while: its namespaces go with it
+		if told && p[0] == sayEmpty { // the shim has only itself to end, and that takes a while: its namespaces go with it
 			return x
 		}
 		if p[0] == sayExit {

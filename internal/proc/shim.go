@@ -175,8 +175,9 @@ func shim() {
 	}
 	shimSay(0, sayRunning, 0, 0, 0, 0)
 	shimWatch()
-	shimPurge()
-	shimSay(0, sayEmpty, 0, 0, 0, 0)
+	if shimPurge() {
+		shimSay(0, sayEmpty, 0, 0, 0, 0)
+	}
 	syscall.RawSyscall(unix.SYS_EXIT_GROUP, 0, 0, 0)
 }
 
@@ -254,23 +255,28 @@ func shimReap() bool {
 	}
 }
 
-// shimPurge kills the tree until nothing of it is left.
+// shimPurge kills the tree until nothing of it is left; false when something cannot be killed.
 //
 //go:nosplit
 //go:norace
 //go:nocheckptr
-func shimPurge() {
-	for round := 0; shimReap() && round < maxRounds; round++ {
+func shimPurge() bool {
+	for round := 0; shimReap(); round++ {
+		if round == maxRounds {
+			return false
+		}
 		if ordered.flags&unix.CLONE_NEWPID != 0 {
 			syscall.RawSyscall(unix.SYS_KILL, ^uintptr(0), uintptr(unix.SIGKILL), 0) // all of the namespace but ourselves
 		} else {
 			shimWalk()
 		}
 		if shimReap() {
+			shimInterval = unix.Timespec{Nsec: 2e6} // the kernel leaves in it what was not waited
 			syscall.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&shimPoll[1])), 1, uintptr(unsafe.Pointer(&shimInterval)), 0, 0, 0)
 			syscall.RawSyscall(unix.SYS_READ, 1, uintptr(unsafe.Pointer(&shimBuffer)), uintptr(len(shimBuffer)))
 		}
 	}
+	return true
 }
 
 // shimWalk kills the shim's children. What they leave behind becomes the shim's, which is the reaper of its tree, and is killed in the next round.
