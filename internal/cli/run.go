@@ -141,6 +141,8 @@ func (r *running) run() error {
 	var e *engine.Engine
 	r.bar = a.newProgress(r.o.progress, func() engine.Progress { return e.Snapshot() })
 	r.watch.print = r.bar.print
+	proc.Notice(func(line string) { r.bar.print(a.yellow(printable(line))) })
+	defer proc.Notice(nil)
 	surroundings, err := r.surroundings()
 	if err != nil {
 		return err
