@@ -27,7 +27,7 @@ func open(t *testing.T, got heard) *Loop {
 	return l
 }
 
-func start(t *testing.T, l *Loop, id int, script string) {
+func startIn(t *testing.T, l *Loop, id int, script string) {
 	t.Helper()
 	if err := l.Start(id, "/bin/sh", []string{"sh", "-c", script}); err != nil {
 		t.Fatal(err)
@@ -62,10 +62,10 @@ func TestLoopTellsOutputsAndEnds(t *testing.T) {
 	before := descriptors()
 	got := heard{}
 	l := open(t, got)
-	start(t, l, 0, `echo out; echo err >&2; exit 7`)
-	start(t, l, 3, `kill -SEGV $$`)
-	start(t, l, 1, `head -c 3000000 /dev/zero; sleep 0.05; echo end`)
-	start(t, l, 2, `read x; echo "read $?"`)
+	startIn(t, l, 0, `echo out; echo err >&2; exit 7`)
+	startIn(t, l, 3, `kill -SEGV $$`)
+	startIn(t, l, 1, `head -c 3000000 /dev/zero; sleep 0.05; echo end`)
+	startIn(t, l, 2, `read x; echo "read $?"`)
 	ends := await(t, l, 4)
 	if e := ends[0]; e.Code != 7 || e.Signal != 0 || got[[2]int{0, 1}] != "out\n" || got[[2]int{0, 2}] != "err\n" {
 		t.Errorf("program 0: %v, %v", e.Exit, got)
@@ -98,7 +98,7 @@ func TestLoopReusesPlaces(t *testing.T) {
 	for n := 0; n < 800 || len(running) > 0; {
 		for id := range 4 {
 			if _, busy := running[id]; !busy && n < 800 {
-				start(t, l, id, fmt.Sprintf("echo %d; exit %d", n, n%100))
+				startIn(t, l, id, fmt.Sprintf("echo %d; exit %d", n, n%100))
 				want[id] += fmt.Sprintln(n)
 				running[id] = n % 100
 				n++
@@ -145,17 +145,17 @@ func gone(t *testing.T, mark string) {
 func TestLoopLeavesNothingBehind(t *testing.T) {
 	l := open(t, heard{})
 	mark := fmt.Sprintf("4711.%d", os.Getpid())
-	start(t, l, 0, "sleep "+mark+" & exit 0")
+	startIn(t, l, 0, "sleep "+mark+" & exit 0")
 	await(t, l, 1)
 	gone(t, mark)
-	start(t, l, 0, "sleep "+mark+" & sleep "+mark)
+	startIn(t, l, 0, "sleep "+mark+" & sleep "+mark)
 	l.Kill(0)
 	if e := await(t, l, 1)[0]; e.Signal != unix.SIGKILL {
 		t.Errorf("%+v", e.Exit)
 	}
 	gone(t, mark)
-	start(t, l, 0, "sleep "+mark+" & sleep "+mark)
-	start(t, l, 1, "sleep "+mark)
+	startIn(t, l, 0, "sleep "+mark+" & sleep "+mark)
+	startIn(t, l, 1, "sleep "+mark)
 	time.Sleep(20 * time.Millisecond)
 	l.Close()
 	gone(t, mark)
@@ -169,9 +169,9 @@ func TestLoopIsNotHeldByADaemon(t *testing.T) {
 	got := heard{}
 	l := open(t, got)
 	defer l.Close()
-	start(t, l, 0, "setsid sh -c 'sleep 0.3; echo daemon' & sleep 0.1; echo first")
+	startIn(t, l, 0, "setsid sh -c 'sleep 0.3; echo daemon' & sleep 0.1; echo first")
 	await(t, l, 1)
-	start(t, l, 0, "sleep 0.4; echo second")
+	startIn(t, l, 0, "sleep 0.4; echo second")
 	await(t, l, 1)
 	if s := got[[2]int{0, 1}]; s != "first\nsecond\n" {
 		t.Errorf("heard %q", s)
@@ -183,7 +183,7 @@ func TestLoopHolds(t *testing.T) {
 	got := heard{}
 	l := open(t, got)
 	defer l.Close()
-	start(t, l, 0, "head -c 1000000 /dev/zero")
+	startIn(t, l, 0, "head -c 1000000 /dev/zero")
 	l.Hold(true)
 	for deadline := time.Now().Add(200 * time.Millisecond); time.Now().Before(deadline); {
 		if ends, _ := l.Wait(50 * time.Millisecond); len(ends) > 0 {
@@ -222,7 +222,7 @@ func TestLoopSaysWhyAProgramCannotStart(t *testing.T) {
 	if err := l.Start(0, "/bin/true", []string{"true", strings.Repeat("x", 1<<20)}); err == nil {
 		t.Error("an argument of a mebibyte passed")
 	}
-	start(t, l, 0, "sleep 0.1")
+	startIn(t, l, 0, "sleep 0.1")
 	if err := l.Start(0, "/bin/true", []string{"true"}); err == nil {
 		t.Error("one place was given twice")
 	}
