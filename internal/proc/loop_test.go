@@ -18,7 +18,7 @@ import (
 // outputs of programs by id and stream.
 type heard map[[2]int]string
 
-func open(t *testing.T, got heard) *Loop {
+func openLoop(t *testing.T, got heard) *Loop {
 	t.Helper()
 	l, err := NewLoop(LoopConfig{Output: func(id, stream int, b []byte) { got[[2]int{id, stream}] += string(b) }})
 	if err != nil {
@@ -53,15 +53,15 @@ func await(t *testing.T, l *Loop, n int) map[int]Ending {
 	return ends
 }
 
-func descriptors() int {
+func descriptorCount() int {
 	all, _ := filepath.Glob("/proc/self/fd/*")
 	return len(all)
 }
 
 func TestLoopTellsOutputsAndEnds(t *testing.T) {
-	before := descriptors()
+	before := descriptorCount()
 	got := heard{}
-	l := open(t, got)
+	l := openLoop(t, got)
 	startIn(t, l, 0, `echo out; echo err >&2; exit 7`)
 	startIn(t, l, 3, `kill -SEGV $$`)
 	startIn(t, l, 1, `head -c 3000000 /dev/zero; sleep 0.05; echo end`)
@@ -83,7 +83,7 @@ func TestLoopTellsOutputsAndEnds(t *testing.T) {
 		t.Errorf("there was something to read: %q", s)
 	}
 	l.Close()
-	if after := descriptors(); after != before {
+	if after := descriptorCount(); after != before {
 		t.Errorf("%d descriptors before, %d after", before, after)
 	}
 }
@@ -91,7 +91,7 @@ func TestLoopTellsOutputsAndEnds(t *testing.T) {
 // Thousands of programs through few places: none is lost, none is taken for another.
 func TestLoopReusesPlaces(t *testing.T) {
 	got := heard{}
-	l := open(t, got)
+	l := openLoop(t, got)
 	defer l.Close()
 	want := [4]string{}
 	running := map[int]int{}
@@ -143,7 +143,7 @@ func gone(t *testing.T, mark string) {
 
 // What a program starts in its group ends with it, whether it ends by itself, is killed, or the loop is closed.
 func TestLoopLeavesNothingBehind(t *testing.T) {
-	l := open(t, heard{})
+	l := openLoop(t, heard{})
 	mark := fmt.Sprintf("4711.%d", os.Getpid())
 	startIn(t, l, 0, "sleep "+mark+" & exit 0")
 	await(t, l, 1)
@@ -167,7 +167,7 @@ func TestLoopIsNotHeldByADaemon(t *testing.T) {
 		t.Skip("no setsid")
 	}
 	got := heard{}
-	l := open(t, got)
+	l := openLoop(t, got)
 	defer l.Close()
 	startIn(t, l, 0, "setsid sh -c 'sleep 0.3; echo daemon' & sleep 0.1; echo first")
 	await(t, l, 1)
@@ -181,7 +181,7 @@ func TestLoopIsNotHeldByADaemon(t *testing.T) {
 // Held, a program that writes more than its pipe holds waits; nothing is lost when it goes on.
 func TestLoopHolds(t *testing.T) {
 	got := heard{}
-	l := open(t, got)
+	l := openLoop(t, got)
 	defer l.Close()
 	startIn(t, l, 0, "head -c 1000000 /dev/zero")
 	l.Hold(true)
@@ -201,8 +201,8 @@ func TestLoopHolds(t *testing.T) {
 }
 
 func TestLoopSaysWhyAProgramCannotStart(t *testing.T) {
-	before := descriptors()
-	l := open(t, heard{})
+	before := descriptorCount()
+	l := openLoop(t, heard{})
 	dir := t.TempDir()
 	file := filepath.Join(dir, "file")
 	if err := os.WriteFile(file, []byte("no program"), 0o755); err != nil {
@@ -227,13 +227,13 @@ func TestLoopSaysWhyAProgramCannotStart(t *testing.T) {
 		t.Error("one place was given twice")
 	}
 	l.Close()
-	if after := descriptors(); after != before {
+	if after := descriptorCount(); after != before {
 		t.Errorf("%d descriptors before, %d after", before, after)
 	}
 }
 
 func TestLoopWakes(t *testing.T) {
-	l := open(t, heard{})
+	l := openLoop(t, heard{})
 	defer l.Close()
 	done := make(chan struct{})
 	go func() {
