@@ -57,6 +57,7 @@ generate: ## rewrite generated files (the JSON Schema, docs/reference)
 
 fuzz: ## fuzz every parser for half a minute each
 	$(GO) test -run xxx -fuzz FuzzParse -fuzztime 30s ./internal/wire
+	$(GO) test -run xxx -fuzz FuzzFind -fuzztime 30s ./internal/evidence
 	$(GO) test -run xxx -fuzz FuzzList -fuzztime 30s ./worker
 	$(GO) test -run xxx -fuzz FuzzParse -fuzztime 30s ./internal/flowfile
 	$(GO) test -run xxx -fuzz FuzzTemplate -fuzztime 30s ./internal/expr

@@ -171,7 +171,7 @@ func (e *Engine) build(flow Flow) ([]*step, error) {
 			s.limit = limit.New(l)
 		}
 		s.out.L = &s.mu
-		s.pool = e.pool(def, c)
+		s.pool = e.pool(def, c, flow.Redact)
 		if n := len(steps); n > 0 {
 			steps[n-1].next = s
 		}

@@ -123,6 +123,7 @@ type running struct {
 	kept  *kept           // nil when the run is not kept
 	again *flowfile.Again // with --retry-failed
 	watch *watch
+	fell  *fallen
 	bar   *progress
 	code  atomic.Int64 // of a signal; 0 when none came
 }
@@ -144,7 +145,8 @@ func (r *running) run() error {
 	if err != nil {
 		return err
 	}
-	e = engine.New(engine.Config{Run: surroundings.Run, OnEvent: r.watch.event, OnOutput: r.watch.output, OnEnded: func(t *tandem.Task) {
+	r.fell = r.newFallen()
+	e = engine.New(engine.Config{Run: surroundings.Run, OnEvent: r.watch.event, OnOutput: r.watch.output, OnCrash: r.fell.add, OnEnded: func(t *tandem.Task) {
 		r.watch.ended(t)
 		tables.item(t)
 	}})
@@ -289,6 +291,7 @@ func (r *running) end(report engine.Report, err error, tables *tables) error {
 	}
 	if !neverRan {
 		a.summary(report, r.file, r.watch)
+		r.fell.summary()
 		if r.kept != nil && r.kept.Journal != nil && !whole && len(r.o.items) == 0 && !r.file.WritesStdout() {
 			fmt.Fprintf(a.err, "  go on with: tandem run %s --resume\n", shellWord(r.file.Path))
 			if skipped > 0 {
