@@ -172,7 +172,8 @@ func (h *held) read() (p packet, from int, err error) {
 	cerr := h.raw.Read(func(fd uintptr) bool {
 		for {
 			n, oobn, _, _, err = unix.Recvmsg(int(fd), buf, h.oob[:], unix.MSG_CMSG_CLOEXEC)
-			if err != unix.EINTR {
+			// A shim that ended with an order unread leaves this error, once, before what it had said.
+			if err != unix.EINTR && err != unix.ECONNRESET {
 				return err != unix.EAGAIN
 			}
 		}

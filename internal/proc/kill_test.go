@@ -241,3 +241,20 @@ func TestDeathBetweenForkAndDeathSignal(t *testing.T) {
 		a.kill()
 	}
 }
+
+// A large program takes a while to die; its account is not lost over that.
+func TestKillWaitsForTheAccount(t *testing.T) {
+	for range 3 {
+		ready := make(chan struct{}, 100)
+		p, err := Start(Spec{Argv: []string{copyOfUs(t)}, Extra: []string{"PROC_TEST=large"}, Output: func(int, []byte) { ready <- struct{}{} }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-ready
+		p.Kill()
+		<-p.Done()
+		if x := p.Exit(); x.Reason() != "SIGKILL" || x.MaxRSS < 500<<20 {
+			t.Errorf("%+v", x)
+		}
+	}
+}

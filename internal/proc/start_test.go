@@ -320,3 +320,25 @@ func TestLostWarden(t *testing.T) {
 		t.Error(Containment())
 	}
 }
+func TestKillWhileItEnds(t *testing.T) {
+	eachWay(t, func(t *testing.T, direct bool) {
+		for i := range 300 {
+			r, w, err := os.Pipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			p, err := start(Spec{Argv: []string{"sh", "-c", "exit 7"}, Files: []*os.File{w}}, direct)
+			w.Close()
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, _ = r.Read(make([]byte, 1))
+			p.Kill()
+			r.Close()
+			<-p.Done()
+			if x := p.Exit(); x.Code != 7 {
+				t.Fatalf("run %d: %v, %v, %d bytes", i, x, x.CPU, x.MaxRSS)
+			}
+		}
+	})
+}

@@ -22,6 +22,14 @@ func TestMain(m *testing.M) {
 	switch os.Getenv("PROC_TEST") {
 	case "app":
 		appMain()
+	case "large":
+		hold := make([]byte, 512<<20)
+		for i := 0; i < len(hold); i += 4096 {
+			hold[i] = 1
+		}
+		fmt.Println("ready")
+		time.Sleep(time.Minute)
+		os.Exit(int(hold[0]))
 	case "no-pid-namespaces": // inside a user namespace of its own
 		if err := os.WriteFile("/proc/sys/user/max_pid_namespaces", []byte("0"), 0); err != nil {
 			fmt.Println("skip", err)
