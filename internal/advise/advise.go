@@ -93,6 +93,9 @@ type Probe struct {
 	Sensitivity float64 // 1: it lost half; 0: it lost nothing
 }
 
+// PipePeer is the name of a peer that writes or reads a pipe and is not of the tree.
+const PipePeer = "a pipe"
+
 // Bound is what a program is bound by.
 type Bound string
 

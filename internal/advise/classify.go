@@ -181,7 +181,7 @@ func confidence(m *Measurement, f *figures, b Bound, margin float64) (Confidence
 	switch {
 	case m.Looks < 3 && b != BoundCPU:
 		return Low, "it ended before it could be looked at often enough"
-	case m.Wall.Seconds() < .05:
+	case m.Wall < tooShort:
 		return Low, "it ended at once: starting is most of what was measured"
 	case b == BoundOpaque:
 		return Low, "from outside it cannot be seen what it waits for"

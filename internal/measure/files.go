@@ -65,7 +65,7 @@ func (t *Tree) pipe(link string) wait {
 			return wait{cause: advise.Pipe}
 		}
 	}
-	return wait{cause: advise.Net, peer: "a pipe"}
+	return wait{cause: advise.Net, peer: advise.PipePeer}
 }
 
 // endOf is 1 for a descriptor that reads, 2 for one that writes.
@@ -173,7 +173,7 @@ func stronger(a, b wait) wait {
 	rank := func(w wait) int {
 		switch w.cause {
 		case advise.Net:
-			if w.peer == "" || w.peer == "a pipe" {
+			if w.peer == "" || w.peer == advise.PipePeer {
 				return 6
 			}
 			return 7

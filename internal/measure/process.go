@@ -30,6 +30,10 @@ type process struct {
 	looks       int
 	on          time.Duration // of its threads, when it has ended
 	orphan      bool          // its time is counted by who buried it
+	tasksNow    int           // threads that it has
+	followed    int           // threads that were ever followed
+	met         int           // threads that were ever met
+	skip        map[int]bool  // those that are not followed
 }
 
 // usedUp is what stat tells of a process and of the children that it has waited for.
@@ -104,6 +108,7 @@ func (p *process) stat(buf []byte) bool {
 		return false
 	}
 	num := func(i int) int64 { v, _ := strconv.ParseInt(string(f[i-3]), 10, 64); return v }
+	p.tasksNow = int(num(20))
 	p.state, p.parent, p.start = f[0][0], int(num(4)), uint64(num(22))
 	p.used = usedUp{time.Duration(num(14)) * tick, time.Duration(num(15)) * tick, time.Duration(num(16)) * tick, time.Duration(num(17)) * tick,
 		num(10), num(12), num(11), num(13)}
@@ -125,7 +130,7 @@ func (t *Tree) lookProcess(p *process, now time.Time) {
 		t.retire(p, false)
 		return
 	}
-	if p.ran {
+	if p.ran && (p.tasksNow != len(p.threads)+len(p.skip) || p.looks%8 == 0 || p.looks < 4) {
 		p.ran = false
 		t.tasks(p, now)
 	}
@@ -181,11 +186,22 @@ func (t *Tree) tasks(p *process, now time.Time) {
 	}
 	names, _ := dir.Readdirnames(-1)
 	dir.Close()
-	for _, name := range names {
+	skipped := map[int]bool{}
+	// Of a process with very many threads a part is followed, spread over all.
+	stride := (len(names) + followMost - 1) / followMost
+	for i, name := range names {
 		tid, err := strconv.Atoi(name)
 		if err != nil || p.threads[tid] != nil {
 			continue
 		}
+		if !p.skip[tid] {
+			p.met++
+		}
+		if p.skip[tid] || tid != p.pid && (len(p.threads) >= followMost || stride > 1 && i%stride != 0) {
+			skipped[tid] = true
+			continue
+		}
+		p.followed++
 		th := t.newThread(p, tid, now)
 		if th == nil {
 			continue
@@ -195,7 +211,14 @@ func (t *Tree) tasks(p *process, now time.Time) {
 			t.lookThread(th, now)
 		}
 	}
+	p.skip = skipped
+	if len(skipped) > 0 {
+		t.notes["of a process with thousands of threads some hundreds were followed; the others are taken to be like them"] = true
+	}
 }
+
+// followMost is how many threads of one process are followed.
+const followMost = 250
 
 // children finds processes that a thread has started.
 func (t *Tree) children(p *process, tid int) {
