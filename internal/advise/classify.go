@@ -55,7 +55,8 @@ var rules = []rule{
 		return "", 0
 	}},
 	{"its threads wait for each other", func(_ *Measurement, f *figures) (Bound, float64) {
-		if f.churning >= 2 && f.CPU < .35 && f.Network+f.Disk+f.Sleep+f.Input < .30 {
+		if f.churning >= 2 && f.CPU < .35 && f.Network+f.Disk+f.Input+f.Lock < .30 {
+			f.Opaque, f.Sleep = f.Opaque+f.Sleep, 0 // whoever sleeps may hold what they wait for
 			return BoundOpaque, 1
 		}
 		return "", 0
