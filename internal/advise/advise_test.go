@@ -127,7 +127,9 @@ func TestConfidenceFallsWithWhatIsKnown(t *testing.T) {
 func TestVerdictIsWhole(t *testing.T) {
 	causes := []Cause{Net, Disk, Lock, Word, Futex, GIL, Sleep, Fault, Input, Blind, Child, Join, Accept, Event, Pipe}
 	rapid.Check(t, func(t *rapid.T) {
-		d := func(name string) time.Duration { return time.Duration(rapid.Int64Range(0, int64(5*time.Second)).Draw(t, name)) }
+		d := func(name string) time.Duration {
+			return time.Duration(rapid.Int64Range(0, int64(5*time.Second)).Draw(t, name))
+		}
 		m := &Measurement{Wall: d("wall"), CPU: d("cpu"), System: d("system"), Cores: rapid.Float64Range(0, 64).Draw(t, "cores"), Foreign: rapid.Float64Range(0, 64).Draw(t, "foreign"),
 			Throttled: d("throttled"), Major: rapid.Int64Range(0, 1e6).Draw(t, "major"), Minor: rapid.Int64Range(0, 1e9).Draw(t, "minor"), Looks: rapid.IntRange(0, 1000).Draw(t, "looks")}
 		for range rapid.IntRange(0, 5).Draw(t, "threads") {

@@ -21,7 +21,8 @@ type process struct {
 	threads     map[int]*thread
 	list        []*thread // sorted, nil when it changed
 	used, base  usedUp
-	bytes       int64
+	bytes       int64 // read and written
+	wrote       int64
 	allowed     []int // processors it may use
 	image       image
 	exe         string
@@ -139,7 +140,7 @@ func (t *Tree) lookProcess(p *process, now time.Time) {
 			t.lookThread(th, now)
 			th.ready = false
 		}
-		p.bytes = max(p.bytes, ioBytes(p.pid))
+		p.io()
 		return
 	}
 	if p.looks%20 == 1 || p.looks == 3 {
@@ -150,7 +151,7 @@ func (t *Tree) lookProcess(p *process, now time.Time) {
 
 // slow reads what changes seldom.
 func (p *process) slow() {
-	p.bytes = max(p.bytes, ioBytes(p.pid))
+	p.io()
 	if b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.pid)); err == nil {
 		for line := range strings.Lines(string(b)) {
 			if list, ok := strings.CutPrefix(line, "Cpus_allowed_list:"); ok {
@@ -163,19 +164,24 @@ func (p *process) slow() {
 	}
 }
 
-func ioBytes(pid int) (n int64) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/io", pid))
+// io reads how much the process has read and written.
+func (p *process) io() {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/io", p.pid))
 	if err != nil {
-		return 0
+		return
 	}
+	n := int64(0)
 	for line := range strings.Lines(string(b)) {
 		name, v, _ := strings.Cut(line, ":")
 		if name == "rchar" || name == "wchar" {
 			k, _ := strconv.ParseInt(strings.TrimSpace(v), 10, 64)
 			n += k
+			if name == "wchar" {
+				p.wrote = max(p.wrote, k)
+			}
 		}
 	}
-	return n
+	p.bytes = max(p.bytes, n)
 }
 
 // tasks finds threads that are new.
