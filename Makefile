@@ -8,7 +8,7 @@ GOLANGCI := $(CACHE)/golangci-lint
 PILLOW := pillow==11.3.0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test kills bench parallel lint build generate fuzz clean
+.PHONY: help demo test kills bench accuracy parallel lint build generate fuzz clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -40,6 +40,9 @@ kills: ## kill runs 200 times at random moments and resume them (a few minutes)
 
 bench: build parallel ## side by side with the peers and the raw limits; see bench/README.md
 	cd bench && $(GO) run . -tandem $(abspath bin/tandem) $(BENCH)
+
+accuracy: build ## profile labelled programs: quiet, beside a busy one, on one processor (several minutes); ACCURACY="-settings quiet -seed 2"
+	$(GO) test ./internal/measure -run TestAccuracy -count=1 -timeout 30m -v -accuracy -tandem $(abspath bin/tandem) $(ACCURACY)
 
 # GNU parallel is a peer of tandem map. Without it its row is left out, and says so.
 parallel:

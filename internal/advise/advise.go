@@ -73,6 +73,7 @@ type Measurement struct {
 	Throttled time.Duration // a quota held its control group back
 	Major     int64         // page faults that went to a disk
 	Minor     int64         // that did not
+	Silent    bool          // it has certainly written nothing
 	Switches  int64         // times a thread gave up its processor
 	Bytes     int64         // read and written by system calls
 	Threads   []Thread
@@ -92,6 +93,9 @@ type Measurement struct {
 type Probe struct {
 	Sensitivity float64 // 1: it lost half; 0: it lost nothing
 }
+
+// PipePeer is the name of a peer that writes or reads a pipe and is not of the tree.
+const PipePeer = "a pipe"
 
 // Bound is what a program is bound by.
 type Bound string

@@ -55,7 +55,8 @@ var rules = []rule{
 		return "", 0
 	}},
 	{"its threads wait for each other", func(_ *Measurement, f *figures) (Bound, float64) {
-		if f.churning >= 2 && f.CPU < .35 && f.Network+f.Disk+f.Sleep+f.Input < .30 {
+		if f.churning >= 2 && f.CPU < .35 && f.Network+f.Disk+f.Input+f.Lock < .30 {
+			f.Opaque, f.Sleep = f.Opaque+f.Sleep, 0 // whoever sleeps may hold what they wait for
 			return BoundOpaque, 1
 		}
 		return "", 0
@@ -181,7 +182,7 @@ func confidence(m *Measurement, f *figures, b Bound, margin float64) (Confidence
 	switch {
 	case m.Looks < 3 && b != BoundCPU:
 		return Low, "it ended before it could be looked at often enough"
-	case m.Wall.Seconds() < .05:
+	case m.Wall < tooShort:
 		return Low, "it ended at once: starting is most of what was measured"
 	case b == BoundOpaque:
 		return Low, "from outside it cannot be seen what it waits for"

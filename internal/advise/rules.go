@@ -62,7 +62,7 @@ func counting(m *Measurement) []Thread {
 		life := t.Life.Seconds()
 		return (t.On+t.Queue).Seconds() < .10*life && t.structural() > .80*life
 	})
-	// A heartbeat: a thread of a runtime that wakes up by a timer, looks round and sleeps on, while others work.
+	// A heartbeat, a watchdog, a timer: a thread that sleeps and hardly computes while others work.
 	busy := 0.0
 	for _, t := range kept {
 		if on := t.On.Seconds(); on >= .03*t.Life.Seconds() {
@@ -72,7 +72,7 @@ func counting(m *Measurement) []Thread {
 	if busy > .10*m.Wall.Seconds() {
 		kept = drop(kept, func(t Thread) bool {
 			off := t.Life.Seconds() - t.Queue.Seconds()
-			return t.On.Seconds() < .03*t.Life.Seconds() && t.structural()+seconds(t, Sleep) > .90*off && t.Runtime != ""
+			return t.On.Seconds() < .03*t.Life.Seconds() && t.structural()+seconds(t, Sleep) > .90*off
 		})
 	}
 	return kept
@@ -136,14 +136,14 @@ func weigh(m *Measurement) figures {
 			structural += word
 		}
 		structural += t.structural()
-		if w := seconds(t, Futex) + seconds(t, Word); churns && w > .5*life {
-			f.churning++
-		}
 		if t.structural() < .80*life || (t.On+t.Queue).Seconds() >= .10*life {
 			idle = false
 		}
 	}
 	f.idle = idle && len(threads) > 0
+	if running < .50 {
+		f.churning = churning(m)
+	}
 	left := f.life - structural
 	if f.life > 0 {
 		f.gone = brief / f.life
@@ -159,6 +159,17 @@ func weigh(m *Measurement) figures {
 	}
 	f.Split, f.raw = s, s.RunQueue
 	return f
+}
+
+// churning counts threads that go in and out of waits on words of which nothing is known. Go's threads park like that when they have nothing to do.
+func churning(m *Measurement) (n int) {
+	for _, t := range m.Threads {
+		life := t.Life.Seconds()
+		if t.Runtime != "go" && !isInternal(t) && float64(t.Slices) >= 2.5*life && seconds(t, Futex)+seconds(t, Word) > .5*life {
+			n++
+		}
+	}
+	return n
 }
 
 // throttle tells apart what the quota of the control group took: a thread held back by it looks as if it waited for a processor.

@@ -6,9 +6,12 @@ import (
 	"time"
 )
 
+// tooShort is the time in which starting is most of what a program does.
+const tooShort = 50 * time.Millisecond
+
 // sentence says in one line what the program is bound by and what would help.
 func sentence(m *Measurement, f *figures, v *Verdict) string {
-	if m.Wall < 20*time.Millisecond {
+	if m.Wall < tooShort {
 		return fmt.Sprintf("ended after %s: too short to say more than that %s of it was on a processor", m.Wall.Round(100*time.Microsecond), percent(m.CPU.Seconds()/max(m.Wall.Seconds(), 1e-6)))
 	}
 	b := &strings.Builder{}
@@ -63,11 +66,11 @@ func help(v *Verdict) string {
 	}
 	switch v.Bound {
 	case BoundNet, BoundSleep:
+		if n >= most {
+			return "; it hardly computes: hundreds in flight would fit beside each other"
+		}
 		if v.Advice.Interval[1] <= 1 {
 			return "; more at a time would not help"
-		}
-		if n >= most {
-			return fmt.Sprintf("; it hardly computes: hundreds in flight would fit beside each other")
 		}
 		return fmt.Sprintf("; %d in flight would use the CPU fully", n)
 	case BoundCPU, BoundGIL, BoundMixed:

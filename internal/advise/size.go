@@ -9,7 +9,7 @@ import (
 )
 
 // most is the largest number in flight that is ever advised: beyond it other things than processors are the limit.
-const most = 1000
+const most = 250
 
 // effective is how many processors the program can count on: what it may use without what others took, but at least half, because others come and go.
 func effective(m *Measurement) float64 {
@@ -45,6 +45,9 @@ func throughput(s, e, n float64) float64 {
 
 // size is the mode and the number at a time that fit, and why.
 func size(m *Measurement, f *figures, b, also Bound) Advice {
+	if m.Wall < tooShort {
+		return Advice{tandem.Auto, 0, [2]float64{}, "it ended too soon to advise anything; measure a longer run"}
+	}
 	e := effective(m)
 	procs := workers(e)
 	used := f.cores
@@ -56,7 +59,11 @@ func size(m *Measurement, f *figures, b, also Bound) Advice {
 		}
 		up := predict(1, e, max(1, used), float64(procs))
 		if procs == 1 {
-			return Advice{tandem.Process, 1, up, "it computes, and there is one processor for it"}
+			why := "it computes, and there is one processor for it"
+			if m.Cores >= 2 {
+				why = fmt.Sprintf("it computes, and others leave about one of the %s", cores(m.Cores))
+			}
+			return Advice{tandem.Process, 1, up, why}
 		}
 		return Advice{tandem.Process, procs, up, fmt.Sprintf("it computes on %.1f of the %s it can have; a process for each uses them all", used, cores(e))}
 	case BoundGIL:
@@ -99,6 +106,9 @@ func inFlight(m *Measurement, f *figures, b, also Bound, e, k float64) Advice {
 	if f.idle {
 		return Advice{tandem.Auto, 0, [2]float64{}, "nobody asked it for anything"}
 	}
+	if b == BoundNet && len(m.Peers) > 0 && m.Peers[0].Name == PipePeer {
+		return Advice{tandem.Auto, 0, [2]float64{}, "it waits for what another program writes to it: that one is to be measured"}
+	}
 	mode, limit := tandem.Goroutine, e
 	if python { // its threads share one processor
 		mode, limit = tandem.Thread, min(e, 1)
@@ -111,7 +121,7 @@ func inFlight(m *Measurement, f *figures, b, also Bound, e, k float64) Advice {
 	n := procsFor(s, limit)
 	because := fmt.Sprintf("it computes %s of its time and waits the rest, so %d at a time share the processor", percent(s), n)
 	if n >= most {
-		because = "it hardly computes: what the other side bears is the limit, so let a latency-guided limit find it"
+		return Advice{mode, n, [2]float64{}, "it hardly computes: what the other side bears is the limit, so begin with less and let a limit guided by latency find it"}
 	}
 	return Advice{mode, n, predict(s, limit, k, float64(n)), because}
 }

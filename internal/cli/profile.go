@@ -305,7 +305,7 @@ func (a *app) writeProfile(f profileFlags, out *os.File, r *profiled) error {
 		}
 		return nil
 	}
-	if r.m.Bytes > 0 && r.exit != nil && !endsLine(os.Stdout) {
+	if !r.m.Silent && r.exit != nil && !endsLine(os.Stdout) {
 		b = append([]byte{'\n'}, b...) // the command may have ended in the middle of a line
 	}
 	if _, err := a.out.Write(b); err != nil {

@@ -15,7 +15,7 @@ import (
 // only watched. Call it after the last Look.
 func (t *Tree) End(used *proc.Usage) *advise.Measurement {
 	now := t.last
-	m := &advise.Measurement{Looks: t.looks, Running: t.running, GILWaits: t.gilLooks, Holders: t.holders}
+	m := &advise.Measurement{Looks: t.looks, Running: t.running, GILWaits: t.gilLooks, Holders: t.holders, Silent: len(t.kin) == 0 && t.brief.looks == 0}
 	m.Wall = max(now.Sub(t.begun)-t.gap, time.Microsecond)
 	m.Throttled = t.quota.held()
 	live := t.list()
@@ -27,7 +27,7 @@ func (t *Tree) End(used *proc.Usage) *advise.Measurement {
 	t.total(m, live, used)
 	everyone := append(slices.Clone(t.kin), live...)
 	for _, p := range live {
-		p.bytes = max(p.bytes, ioBytes(p.pid))
+		p.io()
 		for _, th := range slices.Clone(p.sorted()) {
 			t.end(th)
 		}
@@ -39,6 +39,7 @@ func (t *Tree) End(used *proc.Usage) *advise.Measurement {
 	var busiest *process
 	for _, p := range everyone {
 		m.Bytes += p.bytes
+		m.Silent = m.Silent && p.wrote == 0
 		if p.image.runtime != "" {
 			runtimes[p.image.runtime] = true
 		}

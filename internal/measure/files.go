@@ -22,7 +22,7 @@ func (t *Tree) descriptor(p *process, fd int, call string, now time.Time) wait {
 	case kind == "socket":
 		return t.socket(p, strings.Trim(rest, "[]"), now)
 	case kind == "pipe":
-		return t.pipe(link)
+		return t.pipe(link, now)
 	case kind == "anon_inode":
 		switch {
 		case strings.Contains(rest, "timerfd"):
@@ -38,7 +38,7 @@ func (t *Tree) descriptor(p *process, fd int, call string, now time.Time) wait {
 			return wait{cause: advise.Event}
 		}
 		if info, err := os.Stat(fmt.Sprintf("/proc/%d/fd/%d", p.pid, fd)); err == nil && info.Mode()&os.ModeNamedPipe != 0 {
-			return t.pipe(link)
+			return t.pipe(link, now)
 		}
 		return wait{cause: advise.Disk}
 	}
@@ -46,7 +46,25 @@ func (t *Tree) descriptor(p *process, fd int, call string, now time.Time) wait {
 }
 
 // pipe is a wait inside the tree when a process of it holds another end, else for whoever does.
-func (t *Tree) pipe(link string) wait {
+func (t *Tree) pipe(link string, now time.Time) wait {
+	known := t.pipes[link]
+	if !known.inTree && now.Sub(known.looked) > 250*time.Millisecond {
+		known = pipeEnds{t.bothEnds(link), now}
+		t.pipes[link] = known
+	}
+	if known.inTree {
+		return wait{cause: advise.Pipe}
+	}
+	return wait{cause: advise.Net, peer: advise.PipePeer, mayChange: true} // a process that has the other end may not have been found yet
+}
+
+// pipeEnds is whether the tree holds both ends of a pipe.
+type pipeEnds struct {
+	inTree bool
+	looked time.Time
+}
+
+func (t *Tree) bothEnds(link string) bool {
 	ends := 0
 	for _, p := range t.list() {
 		dir := fmt.Sprintf("/proc/%d/fd", p.pid)
@@ -62,10 +80,10 @@ func (t *Tree) pipe(link string) wait {
 			}
 		}
 		if ends == 3 {
-			return wait{cause: advise.Pipe}
+			return true
 		}
 	}
-	return wait{cause: advise.Net, peer: "a pipe"}
+	return false
 }
 
 // endOf is 1 for a descriptor that reads, 2 for one that writes.
@@ -173,7 +191,7 @@ func stronger(a, b wait) wait {
 	rank := func(w wait) int {
 		switch w.cause {
 		case advise.Net:
-			if w.peer == "" || w.peer == "a pipe" {
+			if w.peer == "" || w.peer == advise.PipePeer {
 				return 6
 			}
 			return 7

@@ -21,7 +21,8 @@ type process struct {
 	threads     map[int]*thread
 	list        []*thread // sorted, nil when it changed
 	used, base  usedUp
-	bytes       int64
+	bytes       int64 // read and written
+	wrote       int64
 	allowed     []int // processors it may use
 	image       image
 	exe         string
@@ -30,6 +31,10 @@ type process struct {
 	looks       int
 	on          time.Duration // of its threads, when it has ended
 	orphan      bool          // its time is counted by who buried it
+	tasksNow    int           // threads that it has
+	followed    int           // threads that were ever followed
+	met         int           // threads that were ever met
+	skip        map[int]bool  // those that are not followed
 }
 
 // usedUp is what stat tells of a process and of the children that it has waited for.
@@ -104,6 +109,7 @@ func (p *process) stat(buf []byte) bool {
 		return false
 	}
 	num := func(i int) int64 { v, _ := strconv.ParseInt(string(f[i-3]), 10, 64); return v }
+	p.tasksNow = int(num(20))
 	p.state, p.parent, p.start = f[0][0], int(num(4)), uint64(num(22))
 	p.used = usedUp{time.Duration(num(14)) * tick, time.Duration(num(15)) * tick, time.Duration(num(16)) * tick, time.Duration(num(17)) * tick,
 		num(10), num(12), num(11), num(13)}
@@ -125,7 +131,7 @@ func (t *Tree) lookProcess(p *process, now time.Time) {
 		t.retire(p, false)
 		return
 	}
-	if p.ran {
+	if p.ran && (p.tasksNow != len(p.threads)+len(p.skip) || p.looks%8 == 0 || p.looks < 4) {
 		p.ran = false
 		t.tasks(p, now)
 	}
@@ -134,7 +140,7 @@ func (t *Tree) lookProcess(p *process, now time.Time) {
 			t.lookThread(th, now)
 			th.ready = false
 		}
-		p.bytes = max(p.bytes, ioBytes(p.pid))
+		p.io()
 		return
 	}
 	if p.looks%20 == 1 || p.looks == 3 {
@@ -145,7 +151,7 @@ func (t *Tree) lookProcess(p *process, now time.Time) {
 
 // slow reads what changes seldom.
 func (p *process) slow() {
-	p.bytes = max(p.bytes, ioBytes(p.pid))
+	p.io()
 	if b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.pid)); err == nil {
 		for line := range strings.Lines(string(b)) {
 			if list, ok := strings.CutPrefix(line, "Cpus_allowed_list:"); ok {
@@ -158,19 +164,24 @@ func (p *process) slow() {
 	}
 }
 
-func ioBytes(pid int) (n int64) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/io", pid))
+// io reads how much the process has read and written.
+func (p *process) io() {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/io", p.pid))
 	if err != nil {
-		return 0
+		return
 	}
+	n := int64(0)
 	for line := range strings.Lines(string(b)) {
 		name, v, _ := strings.Cut(line, ":")
 		if name == "rchar" || name == "wchar" {
 			k, _ := strconv.ParseInt(strings.TrimSpace(v), 10, 64)
 			n += k
+			if name == "wchar" {
+				p.wrote = max(p.wrote, k)
+			}
 		}
 	}
-	return n
+	p.bytes = max(p.bytes, n)
 }
 
 // tasks finds threads that are new.
@@ -181,11 +192,22 @@ func (t *Tree) tasks(p *process, now time.Time) {
 	}
 	names, _ := dir.Readdirnames(-1)
 	dir.Close()
-	for _, name := range names {
+	skipped := map[int]bool{}
+	// Of a process with very many threads a part is followed, spread over all.
+	stride := (len(names) + followMost - 1) / followMost
+	for i, name := range names {
 		tid, err := strconv.Atoi(name)
 		if err != nil || p.threads[tid] != nil {
 			continue
 		}
+		if !p.skip[tid] {
+			p.met++
+		}
+		if p.skip[tid] || tid != p.pid && (len(p.threads) >= followMost || stride > 1 && i%stride != 0) {
+			skipped[tid] = true
+			continue
+		}
+		p.followed++
 		th := t.newThread(p, tid, now)
 		if th == nil {
 			continue
@@ -195,7 +217,14 @@ func (t *Tree) tasks(p *process, now time.Time) {
 			t.lookThread(th, now)
 		}
 	}
+	p.skip = skipped
+	if len(skipped) > 0 {
+		t.notes["of a process with thousands of threads some hundreds were followed; the others are taken to be like them"] = true
+	}
 }
+
+// followMost is how many threads of one process are followed.
+const followMost = 250
 
 // children finds processes that a thread has started.
 func (t *Tree) children(p *process, tid int) {

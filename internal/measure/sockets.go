@@ -158,7 +158,7 @@ func (t *Tree) unixSocket(inode string, s socket) wait {
 			name = "unix:" + o.path
 		}
 	}
-	return wait{cause: advise.Net, peer: name}
+	return wait{cause: advise.Net, peer: name, mayChange: true}
 }
 
 func holds(pid int, link string) bool {

@@ -309,12 +309,28 @@ func (t *Tree) addBrief(th *thread) {
 	}
 }
 
+// stand makes a thread stand for those of its process that were not followed.
+func (th *thread) stand(r *advise.Thread) {
+	p := th.p
+	if p.met <= p.followed || p.followed < 2 || th.tid == p.pid {
+		return
+	}
+	by := float64(p.met-1) / float64(p.followed-1)
+	for _, d := range []*time.Duration{&r.Life, &r.On, &r.Queue} {
+		*d = time.Duration(float64(*d) * by)
+	}
+	for c, d := range r.Wait {
+		r.Wait[c] = time.Duration(float64(d) * by)
+	}
+}
+
 // figures splits what the counters leave over by what the looks saw: first the time that was certainly in one wait, then the rest in proportion.
-func (th *thread) figures() advise.Thread {
+func (th *thread) figures() (r advise.Thread) {
 	life := th.seen.Sub(th.born)
-	r := advise.Thread{PID: th.p.pid, TID: th.tid, Name: th.name, Runtime: th.p.runtime(), On: th.on - th.on0, Queue: th.queue - th.queue0 + th.waited,
+	r = advise.Thread{PID: th.p.pid, TID: th.tid, Name: th.name, Runtime: th.p.runtime(), On: th.on - th.on0, Queue: th.queue - th.queue0 + th.waited,
 		Slices: th.slices - th.slices0, Wait: map[advise.Cause]time.Duration{}}
 	r.Life = max(life, r.On+r.Queue)
+	defer th.stand(&r)
 	blocked := r.Life - r.On - r.Queue
 	share := func(from map[advise.Cause]time.Duration, amount time.Duration) bool {
 		total := time.Duration(0)

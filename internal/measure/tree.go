@@ -54,6 +54,7 @@ type Tree struct {
 	order    []*thread
 	blind    bool // system calls cannot be seen
 	images   map[string]image
+	pipes    map[string]pipeEnds
 	buf      [4096]byte
 }
 
@@ -80,7 +81,7 @@ func Follow(root int, begun time.Time, cfg TreeConfig) (*Tree, error) {
 		cfg.Budget = .01
 	}
 	t := &Tree{cfg: cfg, root: root, begun: begun, last: begun, interval: min(early, cfg.Interval), procs: map[int]*process{}, peers: map[string]*peer{}, tables: map[string]*table{},
-		words: map[word]int{}, holders: map[string]int{}, before: map[int]bool{}, notes: map[string]bool{}, images: map[string]image{}, self: proc.SelfCPU(), maxFiles: 256}
+		words: map[word]int{}, holders: map[string]int{}, before: map[int]bool{}, notes: map[string]bool{}, images: map[string]image{}, pipes: map[string]pipeEnds{}, self: proc.SelfCPU(), maxFiles: 256}
 	if n, err := proc.OpenFiles(); err == nil {
 		t.maxFiles = int(min(n/2, 2048))
 	}
@@ -169,7 +170,7 @@ func (t *Tree) pace(now time.Time, cost time.Duration) {
 	want := t.cfg.Interval
 	if now.Sub(t.begun) < earlyUntil && !t.cfg.Attach {
 		want = min(want, early)
-		t.interval = max(want, min(10*cost, t.cfg.Interval))
+		t.interval = max(want, min(33*cost, t.cfg.Interval))
 		return
 	}
 	t.interval = min(max(want, time.Duration(float64(cost)/t.cfg.Budget)), max(seldom, want))
