@@ -35,7 +35,7 @@ func (s *step) emit(ctx context.Context) {
 		s.busy = false
 		for len(s.done) == 0 {
 			if s.over() {
-				s.out.Broadcast() // the retrier ends too
+				s.due.Signal() // the retrier ends too
 				s.mu.Unlock()
 				return
 			}
