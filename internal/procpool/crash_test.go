@@ -82,6 +82,7 @@ func (r *reports) wait(t *testing.T, n int) []tandem.Crash {
 func pyCrashConfig(t *testing.T, handler string, r *reports) Config {
 	cfg := pyConfig(t, "")
 	cfg.Handler, cfg.Workers, cfg.OnCrash = "crash.py:"+handler, 1, r.add
+	cfg.AskWithin = 10 * time.Second // how fast it is, is not what is tested
 	if err := os.WriteFile(filepath.Join(cfg.Home, "crash.py"), []byte(pyCrashes), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -276,7 +277,7 @@ func TestHangsBesideOthersAreNamed(t *testing.T) {
 			case "go":
 				mode, item, place = tandem.Thread, "spin", "tandem/internal/procpool.behave"
 				cfg = testConfig("behave")
-				cfg.Workers, cfg.OnCrash = 1, r.add
+				cfg.Workers, cfg.OnCrash, cfg.AskWithin = 1, r.add, 10*time.Second
 			}
 			cfg.Mode, cfg.Threads, cfg.Concurrency = mode, 4, 4
 			cfg.Timeout, cfg.Grace = 400*time.Millisecond, 200*time.Millisecond

@@ -46,6 +46,7 @@ type Config struct {
 
 	Timeout      time.Duration // for one attempt; zero means none
 	StartTimeout time.Duration // until READY; zero means 60 s
+	AskWithin    time.Duration // for a worker to say where it is before a timeout kills it; zero means 300 ms
 	Grace        time.Duration // for a drain, or for an answer to CANCEL; zero means 1 s
 	ArenaSize    int64         // bytes each way; zero means arena.DefaultSize
 
@@ -66,6 +67,7 @@ func (c Config) withDefaults() Config {
 	c.Home = cmp.Or(c.Home, c.Dir, ".")
 	c.StartTimeout = cmp.Or(c.StartTimeout, time.Minute)
 	c.Grace = cmp.Or(c.Grace, time.Second)
+	c.AskWithin = cmp.Or(c.AskWithin, 300*time.Millisecond)
 	c.ArenaSize = cmp.Or(c.ArenaSize, arena.DefaultSize)
 	return c
 }

@@ -10,9 +10,6 @@ import (
 	"tandem/internal/proc"
 )
 
-// askWithin bounds how long a worker that is to be killed may take to say where it is.
-const askWithin = 300 * time.Millisecond
-
 // Why Tandem kills a worker.
 const (
 	ranOn      = "a handler ran on after its time was up"
@@ -105,7 +102,7 @@ func (p *Pool) doubt(w *worker, settle func(*chores), as tandem.ExitReason, why 
 	})
 }
 
-// ask notes what the kernel and the process itself say about where it is. It takes a few milliseconds, and never longer than askWithin.
+// ask notes what the kernel and the process itself say about where it is. It takes a few milliseconds, and never longer than Config.AskWithin.
 func (w *worker) ask() {
 	w.threads = evidence.Threads(w.process.PID())
 	mark := w.said.Total()
@@ -116,7 +113,7 @@ func (w *worker) ask() {
 	if !w.process.Ask(w.dump, thread(w.threads)) {
 		return
 	}
-	tick, limit := time.NewTicker(5*time.Millisecond), time.NewTimer(askWithin)
+	tick, limit := time.NewTicker(5*time.Millisecond), time.NewTimer(w.p.cfg.AskWithin)
 	defer tick.Stop()
 	defer limit.Stop()
 	for seen, still := mark, 0; ; {
