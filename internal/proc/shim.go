@@ -47,6 +47,7 @@ type order struct {
 	flags           uintptr // for clone
 	trial           bool    // only try the isolation
 	ctl, dir        uintptr
+	dirPath         uintptr // where dir is by name; 0 when it has none
 	n               uintptr // descriptors 0 to n-1 of the program
 	fds             [maxFiles]uintptr
 	path, argv, env uintptr
@@ -58,6 +59,7 @@ var ordered order
 
 // Constants in C's spelling, their addresses, and the shim's own memory.
 var (
+	cEmpty                                     = cString("")
 	cName, cRoot, cProc, cNone, cDeny          = cString("tandem-shim"), cString("/"), cString("proc"), cString("none"), cString("deny")
 	cProcDir, cUIDMap, cGIDMap, cGroups, cKids = cString("/proc"), cString("/proc/self/uid_map"), cString("/proc/self/gid_map"), cString("/proc/self/setgroups"), cString("/proc/thread-self/children")
 
@@ -71,6 +73,7 @@ var (
 	shimPoll       [2]unix.PollFd
 	shimUsage      syscall.Rusage
 	shimStatus     int32
+	shimStat       [2]unix.Statx_t
 	shimWorker     uintptr
 	shimEnded      bool
 	shimBuffer     [4096]byte
@@ -193,8 +196,10 @@ func become(parent uintptr) {
 		syscall.RawSyscall(unix.SYS_EXIT_GROUP, 127, 0, 0) // the shim died before it could be seen
 	}
 	shimSay(ordered.ctl, sayHello, 0, 0, 0, 0)
-	if _, _, err := syscall.RawSyscall(unix.SYS_FCHDIR, ordered.dir, 0, 0); err != 0 {
-		shimFail(atDir, err)
+	if !named() {
+		if _, _, err := syscall.RawSyscall(unix.SYS_FCHDIR, ordered.dir, 0, 0); err != 0 {
+			shimFail(atDir, err)
+		}
 	}
 	for i := uintptr(0); i < ordered.n; i++ {
 		if _, _, err := syscall.RawSyscall(unix.SYS_DUP3, ordered.fds[i], i, 0); err != 0 {
@@ -210,6 +215,28 @@ func become(parent uintptr) {
 	syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, 2, uintptr(unsafe.Pointer(&formerMask)), 0, 8, 0, 0)
 	_, _, err := syscall.RawSyscall(unix.SYS_EXECVE, ordered.path, ordered.argv, ordered.env)
 	shimFail(atExec, err)
+}
+
+// named goes to the working directory by its name. The descriptor comes from another mount namespace: through it the program would stand where its own root
+// does not lead, and could not be told where it is. It is false when the name leads elsewhere, or nowhere that the user may go.
+//
+//go:nosplit
+//go:norace
+//go:nocheckptr
+func named() bool {
+	if ordered.dirPath == 0 {
+		return false
+	}
+	if _, _, err := syscall.RawSyscall(unix.SYS_CHDIR, ordered.dirPath, 0, 0); err != 0 {
+		return false
+	}
+	const here, emptyPath = ^uintptr(99), unix.AT_EMPTY_PATH // AT_FDCWD
+	_, _, err := syscall.RawSyscall6(unix.SYS_STATX, here, cEmpty, emptyPath, unix.STATX_INO, uintptr(unsafe.Pointer(&shimStat[0])), 0)
+	if err == 0 {
+		_, _, err = syscall.RawSyscall6(unix.SYS_STATX, ordered.dir, cEmpty, emptyPath, unix.STATX_INO, uintptr(unsafe.Pointer(&shimStat[1])), 0)
+	}
+	a, b := &shimStat[0], &shimStat[1]
+	return err == 0 && a.Ino == b.Ino && a.Dev_major == b.Dev_major && a.Dev_minor == b.Dev_minor
 }
 
 // shimWatch returns when the program has ended, is to be killed, or has nobody left who wants it.

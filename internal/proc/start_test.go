@@ -342,3 +342,17 @@ func TestKillWhileItEnds(t *testing.T) {
 		}
 	})
 }
+
+// A program can be told where it is: its directory lies below its own root, also in a mount namespace of its own.
+func TestTheWorkingDirectoryHasAName(t *testing.T) {
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, in := range []string{dir, "/", "/usr"} {
+		x, err := Run(t.Context(), Command{Argv: []string{os.Args[0]}, Dir: in, Env: []string{"PROC_TEST=where"}})
+		if want := in + " <nil>"; err != nil || string(x.Stdout) != want {
+			t.Errorf("in %s: %q %v, want %q", in, x.Stdout, err, want)
+		}
+	}
+}

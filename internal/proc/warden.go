@@ -6,6 +6,7 @@ import (
 	"os"
 	"runtime/debug"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -36,16 +37,17 @@ func init() {
 
 // warden is the small process that starts all others. Its main thread never ends, and it owns a descriptor of a request only until the shim is forked.
 type warden struct {
-	flags  uintptr
-	level  Level
-	mu     sync.Mutex
-	shims  map[int]bool // by pid, those not yet buried
-	forked chan struct{}
-	body   []byte
-	argv   []uintptr
-	env    []uintptr
-	uidMap []byte
-	gidMap []byte
+	flags   uintptr
+	level   Level
+	mu      sync.Mutex
+	shims   map[int]bool // by pid, those not yet buried
+	forked  chan struct{}
+	body    []byte
+	argv    []uintptr
+	dirPath []byte
+	env     []uintptr
+	uidMap  []byte
+	gidMap  []byte
 }
 
 // keepWatch serves until the application is gone, and leaves no process behind.
@@ -145,6 +147,10 @@ func (w *warden) order(fds []int, argc, envc int) {
 	ordered = order{flags: w.flags, ctl: uintptr(fds[0]), dir: uintptr(fds[1]), n: uintptr(len(fds) - 2)}
 	for i, fd := range fds[2:] {
 		ordered.fds[i] = uintptr(fd)
+	}
+	if name, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(fds[1])); err == nil && strings.HasPrefix(name, "/") {
+		w.dirPath = append(append(w.dirPath[:0], name...), 0)
+		ordered.dirPath = uintptr(unsafe.Pointer(&w.dirPath[0]))
 	}
 	w.maps()
 	w.argv, w.env = w.argv[:0], w.env[:0]

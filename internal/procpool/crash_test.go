@@ -287,7 +287,7 @@ func TestHangsBesideOthersAreNamed(t *testing.T) {
 			}
 			c := r.wait(t, 1)[0]
 			if c.Reason != tandem.ExitTimeout || c.Item != item || c.Stack == nil || c.Stack.Function != place || len(c.Threads) == 0 {
-				t.Errorf("%s, item %q, stack %+v\n%s", c.Reason, c.Item, c.Stack, c.Why+says(c)+c.Stderr)
+				t.Errorf("%s, item %q, stack %+v, %d threads\n%s", c.Reason, c.Item, c.Stack, len(c.Threads), c.Why+says(c)+c.Stderr)
 			}
 		})
 	}

@@ -110,7 +110,7 @@ func (w *worker) ask() {
 		return
 	}
 	w.asking.Store(true)
-	if !w.process.Ask(w.dump, thread(w.threads)) {
+	if !w.process.Ask(w.dump, thread(w.threads)) && !w.process.Ask(w.dump, w.threads[0].ID) { // a thread may have ended since it was seen
 		return
 	}
 	tick, limit := time.NewTicker(5*time.Millisecond), time.NewTimer(w.p.cfg.AskWithin)
