@@ -25,17 +25,20 @@ type figures struct {
 	gone         float64 // share of the time in processes too short to follow
 }
 
-// Internal threads of runtimes serve the program, they are not its work. The names are given by the runtimes, not by programs.
+// internal threads of runtimes serve the program, they are not its work. The names are given by the runtimes, not by programs.
 var internal = []string{"GC Thread", "G1 ", "VM Thread", "VM Periodic", "C1 Compiler", "C2 Compiler", "Signal Dispatch", "Finalizer", "Reference Handl",
 	"Common-Cleaner", "Notification T", "Service Thread", "Monitor Deflati", "Sweeper thread", "Attach Listener", "ZWorker", "Shenandoah", "Cleaner-",
 	"V8Worker", "DelayedTaskSche", "SignalInspector", "node-V8"}
 
-func isInternal(t Thread) bool {
-	if t.Runtime != "jvm" && t.Runtime != "node" {
+// Internal says whether a thread of that name belongs to the runtime.
+func Internal(runtime, name string) bool {
+	if runtime != "jvm" && runtime != "node" {
 		return false
 	}
-	return slices.ContainsFunc(internal, func(s string) bool { return strings.HasPrefix(t.Name, s) })
+	return slices.ContainsFunc(internal, func(s string) bool { return strings.HasPrefix(name, s) })
 }
+
+func isInternal(t Thread) bool { return Internal(t.Runtime, t.Name) }
 
 func seconds(t Thread, c Cause) float64 { return t.Wait[c].Seconds() }
 
@@ -141,9 +144,7 @@ func weigh(m *Measurement) figures {
 		}
 	}
 	f.idle = idle && len(threads) > 0
-	if running < .50 {
-		f.churning = churning(m)
-	}
+	f.churning = churning(m)
 	left := f.life - structural
 	if f.life > 0 {
 		f.gone = brief / f.life

@@ -145,6 +145,9 @@ func (t *Tree) lookProcess(p *process, now time.Time) {
 	}
 	if p.looks%20 == 1 || p.looks == 3 {
 		p.slow()
+		if p.image.runtime == "" {
+			p.image.known = false // libraries may have been loaded meanwhile
+		}
 		t.identify(p)
 	}
 }

@@ -117,6 +117,9 @@ func (t *Tree) readFile(keep **os.File, th *thread, name string) []byte {
 }
 
 func (t *Tree) readSched(th *thread) bool {
+	if t.plain {
+		return t.readPlain(th)
+	}
 	b := t.readFile(&th.sched, th, "schedstat")
 	on, b := decimal(b)
 	queue, b := decimal(b)
@@ -125,6 +128,19 @@ func (t *Tree) readSched(th *thread) bool {
 		return false
 	}
 	th.on, th.queue, th.slices = time.Duration(on), time.Duration(queue), slices
+	return true
+}
+
+// readPlain reads what kernels without schedstat tell: processor time in ticks.
+func (t *Tree) readPlain(th *thread) bool {
+	_, rest, ok := cutLast(t.readFile(&th.sched, th, "stat"), ')')
+	f := bytes.Fields(rest)
+	if !ok || len(f) < 13 {
+		return false
+	}
+	user, _ := decimal(f[11])
+	system, _ := decimal(f[12])
+	th.on, th.slices = time.Duration(user+system)*tick, th.slices+1 // whether it has run meanwhile is not known: it may have
 	return true
 }
 
