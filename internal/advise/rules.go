@@ -68,8 +68,8 @@ func counting(m *Measurement) []Thread {
 	// A heartbeat, a watchdog, a timer: a thread that sleeps and hardly computes while others work.
 	busy := 0.0
 	for _, t := range kept {
-		if on := t.On.Seconds(); on >= .03*t.Life.Seconds() {
-			busy += on
+		if ready := (t.On + t.Queue).Seconds(); ready >= .03*t.Life.Seconds() {
+			busy += ready
 		}
 	}
 	if busy > .10*m.Wall.Seconds() {

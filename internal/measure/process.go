@@ -73,6 +73,9 @@ func (p *process) sorted() []*thread {
 
 // find begins to follow a process.
 func (t *Tree) find(pid int, parent *process) {
+	if pid == os.Getpid() { // we may be of the tree that we watch
+		return
+	}
 	f, err := os.Open(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return
