@@ -79,6 +79,7 @@ type Measurement struct {
 	Threads   []Thread
 	Peers     []Peer
 	Holders   map[string]int // what others of the same process did while threads waited for a lock, by how often that was seen
+	Turns     float64        // share of the looks at which of several threads just one went on, not always the same, while the others waited
 	Looks     int            // how often we looked
 	Running   int            // of those, with a thread on a processor or ready for one
 	GILWaits  int            // of those, with a thread that waited for Python's interpreter lock

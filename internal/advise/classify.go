@@ -54,8 +54,12 @@ var rules = []rule{
 		}
 		return "", 0
 	}},
-	{"its threads wait for each other", func(_ *Measurement, f *figures) (Bound, float64) {
-		if f.churning >= 2 && f.CPU < .35 && f.Network+f.Disk+f.Input+f.Lock < .30 {
+	{"its threads wait for each other", func(m *Measurement, f *figures) (Bound, float64) {
+		if f.churning >= 2 && f.CPU < .35 && f.Network+f.Disk+f.Input+f.Lock+f.apart < .30 {
+			if m.Turns >= .80 { // nothing else lets exactly one go on, each in its turn
+				f.Lock, f.Opaque, f.Sleep = f.Lock+f.Opaque+f.Sleep, 0, 0
+				return BoundLock, .3
+			}
 			f.Opaque, f.Sleep = f.Opaque+f.Sleep, 0 // whoever sleeps may hold what they wait for
 			return BoundOpaque, 1
 		}
@@ -162,6 +166,28 @@ func also(f *figures) (b Bound) {
 	return b
 }
 
+// watched says whether beside a thread that computes there is one of its process that waits for something from outside, after which it may change a variable
+// that the first is watching.
+func watched(m *Measurement) bool {
+	computes, waits := map[int]int{}, map[int]bool{}
+	for _, t := range m.Threads {
+		life := t.Life.Seconds()
+		switch {
+		case isInternal(t) || t.Brief || t.Runtime == "go" || t.Runtime == "python" || t.Runtime == "node":
+		case (t.On + t.Queue).Seconds() >= .90*life:
+			computes[t.PID]++
+		case (t.On+t.Queue).Seconds() < .05*life && life >= .5*m.Wall.Seconds() && seconds(t, Sleep)+seconds(t, Net)+seconds(t, Disk)+seconds(t, Input) > .5*life:
+			waits[t.PID] = true
+		}
+	}
+	for pid := range waits {
+		if computes[pid] > 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // idleBound names a program of which every thread only waits for something that nobody of it does.
 func idleBound(m *Measurement, f *figures) Bound {
 	waits := map[Cause]float64{}
@@ -196,6 +222,10 @@ func confidence(m *Measurement, f *figures, b Bound, margin float64) (Confidence
 		return Medium, "part of the time went into processes too short to follow"
 	case f.starved:
 		return Medium, "others used the processors that it wanted"
+	case b == BoundRunQueue && (f.Lock >= .15 || m.Foreign >= .25*m.Cores && f.demand < 2*f.allowed):
+		return Medium, "others use the processors too, which makes threads that wait for each other look like this"
+	case b == BoundCPU && watched(m):
+		return Medium, "a thread that looks again and again whether another has changed a variable looks the same"
 	case b == BoundSpin && m.Probe == nil:
 		return Medium, "a program that asks the kernel again and again looks the same; --probe tells them apart"
 	case margin < .35:

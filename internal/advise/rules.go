@@ -19,7 +19,8 @@ type figures struct {
 	demand       float64 // processors wanted on average
 	allowed      float64
 	waiters      float64 // share of the looks with a thread waiting for the interpreter lock
-	churning     int     // threads that go in and out of futex waits that tell nothing
+	apart        float64 // share of sleep in processes without such threads
+	churning     int     // the most threads of one process that go in and out of futex waits that tell nothing
 	idle         bool    // nothing but structural waits
 	starved      bool
 	gone         float64 // share of the time in processes too short to follow
@@ -66,14 +67,18 @@ func counting(m *Measurement) []Thread {
 		return (t.On+t.Queue).Seconds() < .10*life && t.structural() > .80*life
 	})
 	// A heartbeat, a watchdog, a timer: a thread that sleeps and hardly computes while others work.
-	busy := 0.0
+	on, worker := 0.0, false
 	for _, t := range kept {
-		if ready := (t.On + t.Queue).Seconds(); ready >= .03*t.Life.Seconds() {
-			busy += ready
+		if t.On.Seconds() >= .03*t.Life.Seconds() {
+			on += t.On.Seconds()
 		}
+		worker = worker || (t.On+t.Queue).Seconds() >= .60*t.Life.Seconds() && t.Life >= m.Wall/2
 	}
-	if busy > .10*m.Wall.Seconds() {
+	if worker || on > .10*m.Wall.Seconds() {
 		kept = drop(kept, func(t Thread) bool {
+			if !worker && t.Runtime != "go" {
+				return false
+			}
 			off := t.Life.Seconds() - t.Queue.Seconds()
 			return t.On.Seconds() < .03*t.Life.Seconds() && t.structural()+seconds(t, Sleep) > .90*off
 		})
@@ -144,7 +149,16 @@ func weigh(m *Measurement) figures {
 		}
 	}
 	f.idle = idle && len(threads) > 0
-	f.churning = churning(m)
+	churners := churning(m)
+	apart := 0.0
+	for _, t := range threads {
+		if churners[t.PID] < 2 {
+			apart += seconds(t, Sleep)
+		}
+	}
+	for _, n := range churners {
+		f.churning = max(f.churning, n)
+	}
 	left := f.life - structural
 	if f.life > 0 {
 		f.gone = brief / f.life
@@ -157,17 +171,19 @@ func weigh(m *Measurement) figures {
 	f.throttle(m, &s)
 	if total := s.sum(); total > 0 {
 		s.scale(1 / total)
+		f.apart = apart / total
 	}
 	f.Split, f.raw = s, s.RunQueue
 	return f
 }
 
-// churning counts threads that go in and out of waits on words of which nothing is known. Go's threads park like that when they have nothing to do.
-func churning(m *Measurement) (n int) {
+// churning counts, by process, threads that go in and out of waits on words of which nothing is known. Go's threads park like that when they have nothing to do.
+func churning(m *Measurement) map[int]int {
+	n := map[int]int{}
 	for _, t := range m.Threads {
 		life := t.Life.Seconds()
 		if t.Runtime != "go" && !isInternal(t) && float64(t.Slices) >= 2.5*life && seconds(t, Futex)+seconds(t, Word) > .5*life {
-			n++
+			n[t.PID]++
 		}
 	}
 	return n

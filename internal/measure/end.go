@@ -39,6 +39,7 @@ func (t *Tree) End(used *proc.Usage) *advise.Measurement {
 	var busiest *process
 	for _, p := range everyone {
 		m.Bytes += p.bytes
+		m.Turns = max(m.Turns, p.tookTurns())
 		m.Silent = m.Silent && p.wrote == 0
 		if p.image.runtime != "" {
 			runtimes[p.image.runtime] = true

@@ -34,6 +34,8 @@ type process struct {
 	tasksNow    int           // threads that it has
 	followed    int           // threads that were ever followed
 	met         int           // threads that were ever met
+	turns       map[int]int   // looks at which only this thread went on while others waited
+	contended   int           // looks at which others waited
 	skip        map[int]bool  // those that are not followed
 }
 
