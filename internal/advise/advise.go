@@ -74,6 +74,7 @@ type Measurement struct {
 	Major     int64         // page faults that went to a disk
 	Minor     int64         // that did not
 	Silent    bool          // it has certainly written nothing
+	Roams     float64       // share of the looks at which the busiest process had other files open than at the look before
 	Switches  int64         // times a thread gave up its processor
 	Bytes     int64         // read and written by system calls
 	Threads   []Thread

@@ -75,6 +75,7 @@ func TestJudge(t *testing.T) {
 		{"memory taken and given back", of(func(m *Measurement) { m.System, m.Minor = sec(2.6), 900_000 }, th(2.9, 0, 60, w{})), BoundMem, tandem.Process, 2, "page faults"},
 		{"memory from a disk", of(func(m *Measurement) { m.Major = 3000 }, th(.5, 0, 3000, w{Fault: 2.4})), BoundMem, tandem.Process, 2, "from a disk"},
 		{"asks the kernel in a circle", of(func(m *Measurement) { m.System = sec(2.4) }, th(2.9, 0, 60, w{})), BoundSpin, tandem.Auto, 0, "seems to spin"},
+		{"walks through directories, which asks the kernel too", of(func(m *Measurement) { m.System, m.Roams = sec(2.4), .9 }, th(2.9, 0, 60, w{})), BoundCPU, tandem.Process, 2, "CPU-bound"},
 		{"reads a file in memory, which asks the kernel too", of(func(m *Measurement) { m.System, m.Bytes = sec(2.4), 4<<30 }, th(2.9, 0, 60, w{})), BoundCPU, tandem.Process, 2, "CPU-bound"},
 		{"sleeps", of(nil, th(.01, 0, 60, w{Sleep: 2.99})), BoundSleep, tandem.Goroutine, 250, "timer of its own"},
 		{"waits for a person", of(nil, th(.01, 0, 3, w{Input: 2.99})), BoundSleep, tandem.Auto, 0, "typed at the terminal"},

@@ -1,6 +1,9 @@
 package advise
 
-import "cmp"
+import (
+	"cmp"
+	"time"
+)
 
 // rule is one question; the first that says yes names the bound. margin is how far the deciding figure is from its threshold, 0 to 1.
 type rule struct {
@@ -70,7 +73,7 @@ var rules = []rule{
 
 func above(x, threshold float64) float64 { return min(1, max(0, (x-threshold)/threshold)) }
 
-func onProcessor(_ *Measurement, f *figures) (Bound, float64) {
+func onProcessor(m *Measurement, f *figures) (Bound, float64) {
 	on := f.CPU + f.RunQueue
 	if on < .65 {
 		return "", 0
@@ -79,7 +82,7 @@ func onProcessor(_ *Measurement, f *figures) (Bound, float64) {
 	switch {
 	case f.sys >= .5 && f.minor >= 1e5:
 		return BoundMem, min(margin, above(f.minor, 1e5), (f.sys-.5)/.1)
-	case f.sys >= .5 && f.minor < 2e4 && f.bytes < 50<<20 && f.switches < 200:
+	case f.sys >= .5 && f.minor < 2e4 && f.bytes < 50<<20 && f.switches < 200 && m.Roams < .20 && m.CPU >= 300*time.Millisecond:
 		return BoundSpin, min(margin, (f.sys-.5)/.1)
 	}
 	return BoundCPU, margin

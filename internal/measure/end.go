@@ -52,6 +52,9 @@ func (t *Tree) End(used *proc.Usage) *advise.Measurement {
 		}
 	}
 	m.Runtimes = slices.Sorted(maps.Keys(runtimes))
+	if busiest != nil && busiest.opens > 1 {
+		m.Roams = float64(busiest.reopens) / float64(busiest.opens-1)
+	}
 	t.processors(m, busiest)
 	t.setPeers(m)
 	m.Notes = slices.Sorted(maps.Keys(t.notes))

@@ -21,6 +21,7 @@ type process struct {
 	threads     map[int]*thread
 	list        []*thread // sorted, nil when it changed
 	used, base  usedUp
+	before      usedUp
 	bytes       int64 // read and written
 	wrote       int64
 	allowed     []int // processors it may use
@@ -34,6 +35,9 @@ type process struct {
 	tasksNow    int           // threads that it has
 	followed    int           // threads that were ever followed
 	met         int           // threads that were ever met
+	open        string        // files that were open when they were last looked at
+	opens       int           // how often they were
+	reopens     int           // and were others than before
 	turns       map[int]int   // looks at which only this thread went on while others waited
 	contended   int           // looks at which others waited
 	skip        map[int]bool  // those that are not followed
@@ -148,6 +152,7 @@ func (t *Tree) lookProcess(p *process, now time.Time) {
 		p.io()
 		return
 	}
+	p.files()
 	if p.looks%20 == 1 || p.looks == 3 {
 		p.slow()
 		if p.image.runtime == "" {
@@ -155,6 +160,32 @@ func (t *Tree) lookProcess(p *process, now time.Time) {
 		}
 		t.identify(p)
 	}
+}
+
+// files notes which files a process has open that is busy in the kernel: who goes through files is not asking for one thing again and again.
+func (p *process) files() {
+	busy := p.used.system - p.before.system
+	if p.looks%2 != 0 || busy < tick || busy < p.used.user-p.before.user {
+		p.before = p.used
+		return
+	}
+	p.before = p.used
+	cwd, _ := os.Readlink(fmt.Sprintf("/proc/%d/cwd", p.pid))
+	now := []string{cwd}
+	dir := fmt.Sprintf("/proc/%d/fd", p.pid)
+	if f, err := os.Open(dir); err == nil {
+		names, _ := f.Readdirnames(16)
+		f.Close()
+		for _, name := range names {
+			to, _ := os.Readlink(dir + "/" + name)
+			now = append(now, name+to)
+		}
+	}
+	all := strings.Join(now, "\x00")
+	if p.opens++; p.open != "" && all != p.open {
+		p.reopens++
+	}
+	p.open = all
 }
 
 // slow reads what changes seldom.

@@ -368,7 +368,11 @@ func (th *thread) figures() (r advise.Thread) {
 	certain = min(certain, blocked)
 	share(th.exact, certain)
 	if rest := blocked - certain; rest > 0 && !share(th.guess, rest) && !share(th.exact, rest) {
-		r.Wait[advise.Blind] += rest
+		if th.looks >= 10 {
+			r.Queue += rest // it was ready whenever it was looked at: some kernels do not count all of the wait of a thread that yields
+		} else {
+			r.Wait[advise.Blind] += rest
+		}
 	}
 	return r
 }
