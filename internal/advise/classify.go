@@ -215,6 +215,8 @@ func confidence(m *Measurement, f *figures, b Bound, margin float64) (Confidence
 		return Low, "it ended at once: starting is most of what was measured"
 	case b == BoundOpaque:
 		return Low, "from outside it cannot be seen what it waits for"
+	case f.scarce && f.CPU >= .25:
+		return Low, "others left it next to nothing of the processors that it wanted"
 	case f.gone > .5 && b != BoundCPU:
 		return Low, "most of the time went into processes too short to follow"
 	case margin < .10:

@@ -23,6 +23,7 @@ type figures struct {
 	churning     int     // the most threads of one process that go in and out of futex waits that tell nothing
 	idle         bool    // nothing but structural waits
 	starved      bool
+	scarce       bool // and left it next to nothing of them
 	gone         float64 // share of the time in processes too short to follow
 }
 
@@ -222,7 +223,7 @@ func (f *figures) unstarve() {
 	if ready < .20 || f.RunQueue < .15*ready || f.demand > 1.25*f.allowed {
 		return
 	}
-	f.starved = true
+	f.starved, f.scarce = true, f.CPU < .10*ready
 	f.RunQueue = 0
 	if total := f.sum(); total > 0 {
 		f.scale(1 / total)
