@@ -23,7 +23,7 @@ type figures struct {
 	churning     int     // the most threads of one process that go in and out of futex waits that tell nothing
 	idle         bool    // nothing but structural waits
 	starved      bool
-	scarce       bool // and left it next to nothing of them
+	scarce       bool    // and left it next to nothing of them
 	gone         float64 // share of the time in processes too short to follow
 }
 

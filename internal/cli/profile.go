@@ -53,6 +53,10 @@ Exit codes: the command's own · 128 and the signal that ended it · 125 Tandem 
 		RunE: func(_ *cobra.Command, args []string) error { return a.profile(f, args) },
 	}
 	c.Flags().SetInterspersed(false)
+	c.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		a.fail(profileWrong(err.Error(), suggestFlag(c, err.Error())))
+		return exitCode(exitOurs)
+	})
 	s := c.Flags()
 	s.StringVarP(&f.out, "output", "o", "", "write the document of --json to this file (.json)")
 	s.BoolVar(&f.json, "json", false, "print one JSON document, a line of its own, behind what the command prints")

@@ -31,7 +31,7 @@ func (t *Tree) End(used *proc.Usage) *advise.Measurement {
 		for _, th := range slices.Clone(p.sorted()) {
 			t.end(th)
 		}
-		p.file.Close()
+		p.letGo(t)
 	}
 	m.Threads = t.threads
 	t.addRest(m)

@@ -302,7 +302,7 @@ func (t *Tree) end(th *thread) {
 	delete(th.p.threads, th.tid)
 	th.p.list = nil
 	th.p.on += th.on - th.on0
-	if th.looks < 3 && !(th.p.pid == t.root && th.tid == t.root) {
+	if th.looks < 3 && th.seen.Sub(th.born) < 4*t.cfg.Interval && !(th.p.pid == t.root && th.tid == t.root) {
 		t.addBrief(th)
 		return
 	}

@@ -70,7 +70,8 @@ const (
 	// A program that ends soon is looked at more often.
 	early      = 10 * time.Millisecond
 	earlyUntil = 600 * time.Millisecond
-	seldom     = 200 * time.Millisecond
+	seldom     = 200 * time.Millisecond // with so many threads that they take turns
+	rarely     = time.Second            // with so many processes
 )
 
 // Follow begins with process root, started at begun. The error says why it cannot be looked at.
@@ -194,7 +195,7 @@ func (t *Tree) pace(now time.Time, cost time.Duration) {
 		t.interval = max(want, min(33*cost, t.cfg.Interval))
 		return
 	}
-	t.interval = min(max(want, time.Duration(float64(cost)/t.cfg.Budget)), max(seldom, want))
+	t.interval = min(max(want, time.Duration(float64(cost)/t.cfg.Budget)), max(rarely, want))
 }
 
 // turn is the threads of this look: all, or so many that the budget lasts.
