@@ -8,7 +8,7 @@ GOLANGCI := $(CACHE)/golangci-lint
 PILLOW := pillow==11.3.0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench accuracy parallel lint build generate fuzz clean
+.PHONY: help demo test kills bench accuracy parallel lint build generate fuzz clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -35,6 +35,9 @@ test: ## every test: Go with the race detector, Python, the flows of examples/
 	@for p in $(PYTHONS); do if $$p -c "" 2>/dev/null; then $$p --version; $$p -m unittest discover -s sdk/python || exit 1; \
 	else echo "$$p is not here: not tested"; fi; done
 
+kills: ## kill runs 200 times at random moments and resume them (a few minutes)
+	$(GO) test -run TestKill -count 1 -timeout 30m -v ./internal/cli -kills 200
+
 bench: build parallel ## side by side with the peers and the raw limits; see bench/README.md
 	cd bench && $(GO) run . -tandem $(abspath bin/tandem) $(BENCH)
 
@@ -57,6 +60,7 @@ generate: ## rewrite generated files (the JSON Schema, docs/reference)
 
 fuzz: ## fuzz every parser for half a minute each
 	$(GO) test -run xxx -fuzz FuzzParse -fuzztime 30s ./internal/wire
+	$(GO) test -run xxx -fuzz FuzzFind -fuzztime 30s ./internal/evidence
 	$(GO) test -run xxx -fuzz FuzzList -fuzztime 30s ./worker
 	$(GO) test -run xxx -fuzz FuzzParse -fuzztime 30s ./internal/flowfile
 	$(GO) test -run xxx -fuzz FuzzTemplate -fuzztime 30s ./internal/expr

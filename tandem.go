@@ -79,6 +79,7 @@ type Result struct {
 	Count   int           // how many values
 	Err     *Error        // set unless Outcome is OK or Filtered
 	Service time.Duration // how long the handler ran in the last attempt
+	Crash   *Crash        // of a command that died or was killed; engine.Config.OnCrash hears of it
 }
 
 // Give is a result of one value.

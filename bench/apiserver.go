@@ -15,11 +15,13 @@ import (
 
 // api is a slow HTTP service with known latencies: what the uploads of the hybrid job and the 10,000 requests in flight talk to.
 //
-// With hold, no request is answered before that many are in flight at once, so that a reader of memory finds them all.
+// With hold, no request is answered before that many are in flight at once, so that a reader of memory finds them all. With slots, that many are
+// worked on at a time; the others wait their turn.
 type api struct {
 	least, most time.Duration
 	hold        int
 	full        chan struct{} // closed when hold have been in flight
+	slots       chan struct{} // a place for each that may be worked on; nil means any number
 
 	mu    sync.Mutex
 	stats apiStats
@@ -28,6 +30,7 @@ type api struct {
 // apiStats is what GET /stats answers.
 type apiStats struct {
 	Requests int           `json:"requests"` // all so far
+	Answered int           `json:"answered"`
 	InFlight int           `json:"in_flight"`
 	Peak     int           `json:"peak"` // most in flight at once
 	Wait     time.Duration `json:"wait"` // sum of the latencies given, in ns
@@ -67,6 +70,7 @@ func (a *api) leave() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.stats.InFlight--
+	a.stats.Answered++
 }
 
 func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -87,6 +91,14 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+	if a.slots != nil {
+		select {
+		case a.slots <- struct{}{}:
+			defer func() { <-a.slots }()
+		case <-r.Context().Done():
+			return
+		}
+	}
 	nap(r.Context(), wait)
 	w.Header().Set("Content-Type", "application/json")
 	_, _ = io.WriteString(w, `{"stored":true}`)
@@ -99,8 +111,12 @@ func serveAPI(args []string) error {
 	f.DurationVar(&a.least, "least", 0, "shortest latency")
 	f.DurationVar(&a.most, "most", 0, "longest latency")
 	f.IntVar(&a.hold, "hold", 0, "answer nobody before so many are in flight")
+	slots := f.Int("slots", 0, "work on so many at a time; 0 means any number")
 	if err := f.Parse(args); err != nil {
 		return err
+	}
+	if *slots > 0 {
+		a.slots = make(chan struct{}, *slots)
 	}
 	if a.hold > 0 {
 		a.full = make(chan struct{})

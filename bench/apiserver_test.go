@@ -79,8 +79,33 @@ func TestAPIHoldsUntilAllAreInFlight(t *testing.T) {
 		}
 	}
 	seen, err := statsOf(ctx, s)
-	want := apiStats{Requests: 3, Peak: 3, Wait: waitOf(3, time.Millisecond, 2*time.Millisecond)}
+	want := apiStats{Requests: 3, Answered: 3, Peak: 3, Wait: waitOf(3, time.Millisecond, 2*time.Millisecond)}
 	if err != nil || seen != want {
 		t.Errorf("the API counted %+v, %v; want %+v", seen, err, want)
+	}
+}
+
+func TestAPIWithSlotsLetsTheOthersWait(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	s, err := startServer(ctx, "serve-api", "-least", "20ms", "-most", "20ms", "-slots", "2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.stop()
+	begin, errs := time.Now(), make([]error, 6)
+	var clients sync.WaitGroup
+	for i := range errs {
+		clients.Go(func() { errs[i] = post(ctx, s.address) })
+	}
+	clients.Wait()
+	took := time.Since(begin)
+	for _, err := range errs {
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	if took < 60*time.Millisecond {
+		t.Errorf("six requests of 20 ms took %v in two slots", took)
 	}
 }

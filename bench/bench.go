@@ -43,7 +43,7 @@ type bench struct {
 
 // flowSizes are the sizes of the rows that run whole flows.
 type flowSizes struct {
-	million  int // rss-million
+	million  int // items of the rows that are named so
 	requests int // rss-requests
 }
 

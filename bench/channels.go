@@ -110,29 +110,32 @@ func oneByOne(ctx context.Context, length time.Duration, call func() error) (fig
 // manyCallers has n goroutines call and wait, each with a call of its own, and gives the calls a second of all together. A fifth of the
 // time warms up and is not counted.
 func manyCallers(ctx context.Context, n int, length time.Duration, newCall func() func() error) (figures, error) {
-	var calls atomic.Int64
+	tallies := make([]tally, n)
+	calls := func() (sum int64) {
+		for i := range tallies {
+			sum += tallies[i].Load()
+		}
+		return sum
+	}
 	var stopped atomic.Bool
 	var callers sync.WaitGroup
 	failed := make(chan error, n)
-	for range n {
+	for i := range n {
 		call := newCall()
 		callers.Go(func() {
-			var mine int64
 			for !stopped.Load() {
 				if err := call(); err != nil {
 					failed <- err
 					break
 				}
-				if mine++; mine%16 == 0 { // one shared counter for every call would be part of the figure
-					calls.Add(16)
-				}
+				tallies[i].Add(1)
 			}
 		})
 	}
 	nap(ctx, length/5)
-	before, start := calls.Load(), time.Now()
+	before, start := calls(), time.Now()
 	nap(ctx, length)
-	counted, spent := calls.Load()-before, time.Since(start)
+	counted, spent := calls()-before, time.Since(start)
 	stopped.Store(true)
 	callers.Wait()
 	select {
@@ -141,6 +144,12 @@ func manyCallers(ctx context.Context, n int, length time.Duration, newCall func(
 	default:
 		return perSecond(counted, spent), context.Cause(ctx)
 	}
+}
+
+// tally has a cache line of its own: a counter that all callers share would be part of the figure.
+type tally struct {
+	atomic.Int64
+	_ [56]byte
 }
 
 func perSecond(n int64, spent time.Duration) figures {

@@ -2,10 +2,10 @@ package main
 
 import "fmt"
 
-// A goal is a ratio of two figures of the same round and, where the design set one, the bound that it must keep. The bounds come from
+// A goal is a ratio of two figures of the same round, or a figure by itself, and, where the design set one, the bound that it must keep. The bounds come from
 // a prototype measured the same way, with a quarter or more left for deadlines, tracing and the journal.
 type goal struct {
-	over, under       string // rows
+	over, under       string // rows; without under it is the figure itself that is held against the bound
 	overFig, underFig string // their figures
 	bound             float64
 	sense             string // "≥", "≤", or "" for a ratio that is only shown
@@ -18,6 +18,9 @@ func atLeast(bound float64, over, overFig, under, underFig string) goal {
 func atMost(bound float64, over, overFig, under, underFig string) goal {
 	return goal{over, under, overFig, underFig, bound, "≤"}
 }
+
+// within is about what no other row can be compared with.
+func within(bound float64, row, fig string) goal { return goal{row, "", fig, "", bound, "≤"} }
 
 func shown(over, overFig, under, underFig string) goal {
 	return goal{over, under, overFig, underFig, 0, ""}
@@ -66,9 +69,17 @@ func goals(sizes []int) []goal {
 		}
 		all = append(all, shown(sized("tandem/bytes", mb), "rate", sized("peer/pool-bytes", mb), "rate"))
 	}
+	for _, work := range []string{"wait", "compute"} {
+		all = append(all, atLeast(0.9, "tandem/"+work+"-kept", "rate", "tandem/"+work+"-unkept", "rate"))
+	}
 	return append(all,
 		atLeast(1, "tandem/map", "rate", "peer/xargs", "rate"),
 		atLeast(3, "tandem/map", "rate", "peer/parallel", "rate"),
+		shown("tandem/flow-kept", "rate", "tandem/flow-two-steps", "rate"),
+		within(5, "tandem/resume-million", "first"),
+		within(150, "tandem/flat-million", "rss"),
+		atMost(1.2, "tandem/flat-million", "late", "tandem/flat-million", "early"),
+		atLeast(0.95, "tandem/in-flight-auto", "rate", "tandem/in-flight-fixed", "rate"),
 		atMost(1.15, "hybrid/tandem", "makespan", "hybrid/ideal", "makespan"),
 		shown("hybrid/textbook", "makespan", "hybrid/tandem", "makespan"),
 	)
@@ -97,7 +108,7 @@ func reaches(all []goal, results []*result) []reach {
 	}
 	var reached []reach
 	for _, g := range all {
-		if over, under := by[g.over], by[g.under]; over != nil && under != nil {
+		if over, under := by[g.over], by[g.under]; over != nil && (under != nil || g.under == "") {
 			reached = append(reached, g.hold(over, under))
 		}
 	}
@@ -105,14 +116,21 @@ func reaches(all []goal, results []*result) []reach {
 }
 
 func (g goal) hold(over, under *result) reach {
-	r := reach{Name: fmt.Sprintf("%s %s ÷ %s %s", g.over, g.overFig, g.under, g.underFig), Goal: "–"}
+	r := reach{Name: g.over + " " + g.overFig, Goal: "–"}
+	sides := []*result{over}
+	if g.under == "" {
+		r.Rounds = over.values(g.overFig)
+	} else {
+		r.Name += " ÷ " + g.under + " " + g.underFig
+		r.Rounds = paired(over.rounds, under.rounds, g.overFig, g.underFig)
+		sides = append(sides, under)
+	}
 	if g.sense != "" {
 		r.Goal = fmt.Sprintf("%s %s", g.sense, number(g.bound))
 	}
-	r.Rounds = paired(over.rounds, under.rounds, g.overFig, g.underFig)
 	if len(r.Rounds) == 0 {
 		r.Verdict, r.Why = leftOutVerdict, "no round has both"
-		for _, side := range []*result{over, under} {
+		for _, side := range sides {
 			if side.leftOut != "" || len(side.failures) > 0 {
 				r.Why = side.name + " has no figure"
 				break

@@ -20,7 +20,7 @@ func TestGoalsNameRowsAndFigures(t *testing.T) {
 	}
 	for _, g := range goals(sizes) {
 		for _, side := range [][2]string{{g.over, g.overFig}, {g.under, g.underFig}} {
-			if !slices.ContainsFunc(gives[side[0]], func(f figure) bool { return f.name == side[1] }) {
+			if side != [2]string{} && !slices.ContainsFunc(gives[side[0]], func(f figure) bool { return f.name == side[1] }) {
 				t.Errorf("goal %s %s ÷ %s %s: no row %q with a figure %q", g.over, g.overFig, g.under, g.underFig, side[0], side[1])
 			}
 		}
@@ -41,6 +41,9 @@ func TestReach(t *testing.T) {
 		{atLeast(3.1, "fast", "rate", "slow", "rate"), "short", 3},
 		{atMost(3, "fast", "rate", "slow", "rate"), "ok", 3},
 		{atMost(2.9, "fast", "rate", "slow", "rate"), "short", 3},
+		{within(30, "fast", "rate"), "ok", 30},
+		{within(29, "fast", "rate"), "short", 30},
+		{within(29, "gone", "rate"), leftOutVerdict, 0},
 		{shown("fast", "rate", "slow", "rate"), "", 3},
 		{atLeast(1, "fast", "rate", "gone", "rate"), leftOutVerdict, 0},
 	} {

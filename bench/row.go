@@ -12,6 +12,7 @@ type row struct {
 	about   string // one line for the reader
 	gives   []figure
 	every   int // measured in each every-th round; 0 = 1. For what is slow and needs no pairs, such as memory
+	minutes int // it may take; 0 = 1
 	measure func(ctx context.Context, b *bench) (figures, error)
 }
 
@@ -35,7 +36,7 @@ var (
 // rows lists every row, in the order in which the table shows them.
 func rows(sizes []int) []row {
 	var all []row
-	for _, part := range [][]row{limitRows(sizes), peerRows(sizes), grpcRows(), tandemRows(sizes), mapRows(), hybridRows()} {
+	for _, part := range [][]row{limitRows(sizes), peerRows(sizes), grpcRows(), tandemRows(sizes), keptRows(), limitsRows(), mapRows(), hybridRows()} {
 		all = append(all, part...)
 	}
 	return all

@@ -44,7 +44,8 @@ func (r *result) take(ctx context.Context, b *bench, round int, log io.Writer) {
 	if r.leftOut != "" || round%max(1, r.every) != 0 {
 		return
 	}
-	bounded, cancel := context.WithTimeoutCause(ctx, b.limit, fmt.Errorf("no result within %v", b.limit))
+	limit := b.limit * time.Duration(max(1, r.minutes))
+	bounded, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("no result within %v", limit))
 	defer cancel()
 	got, err := r.measure(bounded, b)
 	if err == nil {

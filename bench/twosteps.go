@@ -14,13 +14,16 @@ import (
 // This file is the row of the engine's own cost: items of 64 bytes through a no-op in Python worker processes and a no-op in goroutines, with the
 // same workers and values as tandem/submit-python, which has no engine around the pool.
 
-func twoSteps(ctx context.Context, b *bench) (figures, error) {
+func twoSteps(ctx context.Context, b *bench) (figures, error) { return twoStepsWith(ctx, b, nil) }
+
+// twoStepsWith keeps what has finished in a journal; nil means no journal.
+func twoStepsWith(ctx context.Context, b *bench, keep engine.Journal) (figures, error) {
 	pool, err := programOf(b, "python", "same")
 	if err != nil {
 		return nil, err
 	}
 	m := &meter{warm: b.duration() / 5, long: b.duration()}
-	flow := engine.Flow{Name: "two-steps", Source: m, Sink: m, Steps: []engine.Step{
+	flow := engine.Flow{Name: "two-steps", Source: m, Sink: m, Journal: keep, Steps: []engine.Step{
 		{Name: "process", Mode: tandem.Process, Workers: 2,
 			Handler: engine.Program{Argv: pool.Argv, Env: pool.Env, Home: pool.Home, Handler: pool.Handler}},
 		{Name: "goroutine", Handler: engine.Func{Do: func(_ context.Context, t *tandem.Task) tandem.Result { return tandem.Give(t.Value) }}},

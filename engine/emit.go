@@ -5,13 +5,15 @@ import (
 	"fmt"
 
 	"tandem"
+	"tandem/internal/evidence"
 )
 
 // outflow is what an emitter carries on in one go.
 type outflow struct {
 	onward, ended []*tandem.Task
 	noted         []Finished
-	ok            int64 // apart from the rest: most end so, and a map costs
+	values        []tandem.Value // of noted
+	ok            int64          // apart from the rest: most end so, and a map costs
 	counts        map[tandem.Outcome]int64
 }
 
@@ -33,7 +35,7 @@ func (s *step) emit(ctx context.Context) {
 		s.busy = false
 		for len(s.done) == 0 {
 			if s.over() {
-				s.out.Broadcast() // the retrier ends too
+				s.due.Signal() // the retrier ends too
 				s.mu.Unlock()
 				return
 			}
@@ -49,8 +51,13 @@ func (s *step) emit(ctx context.Context) {
 		s.mu.Unlock()
 
 		s.stats.Attempts(batch)
-		o.onward, o.ended, o.noted = o.onward[:0], o.ended[:0], o.noted[:0]
+		o.onward, o.ended, o.noted, o.values = o.onward[:0], o.ended[:0], o.noted[:0], o.values[:0]
 		for _, t := range batch {
+			if c := t.Result.Crash; c != nil {
+				t.Result.Crash = nil
+				c.Input = evidence.Preview(t.Value, s.e.flow.Redact)
+				s.e.crashed(*c)
+			}
 			switch ref := t.Ref.(type) {
 			case *unit:
 				s.settle(ref, &o)
@@ -62,6 +69,8 @@ func (s *step) emit(ctx context.Context) {
 		o.ok = 0
 		if len(o.noted) > 0 {
 			s.e.flow.Journal.Steps(o.noted)
+			clear(o.noted)
+			clear(o.values)
 		}
 		s.forward(ctx, &o)
 		clear(batch)
@@ -139,15 +148,19 @@ func (s *step) carry(u *unit, o *outflow) {
 		o.onward = append(o.onward, s.turn(u))
 		return
 	}
+	parts := make([]*unit, 1, 1+len(rest))
+	parts[0] = u
 	for i, v := range rest {
 		f := s.e.fork(u, i+2, v)
 		if s.def.Keep {
 			s.keep(f, v)
 		}
-		s.part(f, o)
+		parts = append(parts, f)
 	}
 	u.first()
-	s.part(u, o)
+	for _, p := range parts {
+		s.part(p, o)
+	}
 }
 
 // part sends on one of the items that u has become. When what the step gave was too much for the journal it runs again in a resumed run, and some of them

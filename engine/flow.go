@@ -130,6 +130,7 @@ type Config struct {
 
 	OnEvent  func(tandem.Event)                                  // may be nil; must not block
 	OnOutput func(step string, worker, stream int, chunk []byte) // what workers print; may be nil; must not block
+	OnCrash  func(tandem.Crash)                                  // each worker and command that died, or was killed while it ran; may be nil; must not block for long
 	OnEnded  func(t *tandem.Task)                                // each item once, when it has its outcome; may be nil; must not block
 }
 

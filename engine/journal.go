@@ -5,8 +5,9 @@ import "tandem"
 // Journal notes what has finished, so that a run that was killed can go on where it was.
 //
 //   - Has, Before and Finished tell what an earlier part of the run noted. Has is called from many goroutines, the others from one, while the source is read.
-//   - Steps notes values that steps have given, for items that have not ended. It is called from many goroutines and does not block for long. Values too large
-//     to be noted are left out of what Finished gives, which then has none for that step; the step runs again if they are needed.
+//   - Steps notes values that steps have given, for items that have not ended. It is called from many goroutines, does not block for long, and
+//     keeps neither done nor the values in it. Values too large to be noted are left out of what Finished gives, which then has none for that step; the
+//     step runs again if they are needed.
 //   - Ended notes outcomes that the sink holds, up to position, in one transaction: after a kill either all of them count or none. whole are items of the
 //     source of which everything has ended. It is called from one goroutine.
 //
@@ -32,7 +33,9 @@ func (s *step) note(u *unit, o *outflow) {
 	if s.e.flow.Journal == nil || s.next == nil && len(u.Result.Rest) == 0 {
 		return
 	}
-	o.noted = append(o.noted, Finished{u.ID, s.index, append([]tandem.Value{u.Result.Value}, u.Result.Rest...)})
+	n := len(o.values)
+	o.values = append(append(o.values, u.Result.Value), u.Result.Rest...)
+	o.noted = append(o.noted, Finished{u.ID, s.index, o.values[n:len(o.values):len(o.values)]})
 }
 
 // placed is a unit and the step it is to go to; behind the last one it has ended.

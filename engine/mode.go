@@ -72,13 +72,16 @@ func choose(s Step, l Limits, cores int) (choice, error) {
 }
 
 // pool makes the step's pool.
-func (e *Engine) pool(s Step, c choice) tandem.Pool {
+func (e *Engine) pool(s Step, c choice, redact func(tandem.Value) tandem.Value) tandem.Pool {
 	switch h := s.Handler.(type) {
 	case Func:
 		return gopool.New(gopool.Config{Name: s.Name, Handle: h.Do, Concurrency: c.Concurrency, Timeout: s.Timeout})
 	case Program:
 		cfg := procpool.Config{Step: s.Name, Argv: h.Argv, Dir: h.Dir, Env: h.Env, Handler: h.Handler, Home: h.Home, Output: h.Output, Kwargs: h.Kwargs, Batch: h.Batch, Budget: h.Budget, Run: e.cfg.Run,
 			Mode: c.Mode, Workers: c.Workers, Loops: c.Loops, Threads: c.Threads, Concurrency: c.Concurrency, Timeout: s.Timeout, OnEvent: e.cfg.OnEvent}
+		if e.cfg.OnCrash != nil {
+			cfg.OnCrash, cfg.Redact = e.crashed, redact
+		}
 		if out := e.cfg.OnOutput; out != nil {
 			cfg.OnOutput = func(worker, stream int, chunk []byte) { out(s.Name, worker, stream, chunk) }
 		}

@@ -159,7 +159,7 @@ func (o *outlet) write(tasks []*tandem.Task) {
 		}
 	}
 	if o.e.flow.Journal != nil {
-		kept := tasks[:0:0]
+		kept := tasks[:0]
 		for _, t := range tasks {
 			switch {
 			case t.Ref.(*unit).over:

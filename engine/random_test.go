@@ -74,6 +74,7 @@ func (n *notes) Steps(done []Finished) {
 		if h.Sum32()/8%8 < n.limit {
 			f.Values = nil
 		}
+		f.Values = slices.Clone(f.Values)
 		n.steps[f.Item] = append(n.steps[f.Item], f)
 	}
 }

@@ -77,7 +77,7 @@ func (s *step) again(t *tandem.Task, after time.Duration) {
 	s.mu.Lock()
 	heap.Push(&s.later, pause{t, time.Now().Add(after)})
 	s.retried++
-	s.out.Broadcast()
+	s.due.Signal()
 	s.mu.Unlock()
 }
 
@@ -85,7 +85,7 @@ func (s *step) again(t *tandem.Task, after time.Duration) {
 func (s *step) retry(ctx context.Context) {
 	wake := func() { // taking the mutex first: a wake-up must not fall between the look and the wait
 		s.mu.Lock()
-		s.out.Broadcast()
+		s.due.Signal()
 		s.mu.Unlock()
 	}
 	defer context.AfterFunc(ctx, wake)()
@@ -95,7 +95,7 @@ func (s *step) retry(ctx context.Context) {
 		for !s.over() && len(tasks) == 0 {
 			if ctx.Err() != nil {
 				s.giveUp(context.Cause(ctx))
-				s.out.Wait()
+				s.due.Wait()
 				continue
 			}
 			var until time.Duration
@@ -103,11 +103,11 @@ func (s *step) retry(ctx context.Context) {
 				break
 			}
 			if until == 0 {
-				s.out.Wait()
+				s.due.Wait()
 				continue
 			}
 			timer := time.AfterFunc(until, wake)
-			s.out.Wait()
+			s.due.Wait()
 			timer.Stop()
 		}
 		s.open += len(tasks)

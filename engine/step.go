@@ -35,7 +35,8 @@ type step struct {
 	poolEnded atomic.Bool
 
 	mu      sync.Mutex
-	out     sync.Cond      // something below has changed
+	out     sync.Cond      // something below has changed; the feeder and the emitter wait for it
+	due     sync.Cond      // of the retrier alone, which is seldom concerned: later has grown, its time has come, or the step is over
 	done    []*tandem.Task // completed, not carried on
 	bytes   int64
 	open    int // accepted by the pool, not completed

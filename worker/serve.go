@@ -56,6 +56,9 @@ func serve(d descriptors, find func(string) (handler, []string)) int {
 	defer s.sock.Close()
 	err := s.handshake(d, find)
 	if err == nil {
+		if s.hello.Threads > 1 {
+			defer dumps()()
+		}
 		err = s.loop()
 	}
 	switch {
@@ -118,11 +121,11 @@ func (s *server) handshake(d descriptors, find func(string) (handler, []string))
 	}
 	s.ctl, s.out = arena.ControlOf(page), page[s.hello.Control:]
 	s.ring.Size = uint64(s.hello.OutArena)
-	mode := tandem.Process
+	mode, dump := tandem.Process, arena.QuitSignal
 	if s.hello.Threads > 1 {
-		mode = tandem.Thread
+		mode, dump = tandem.Thread, arena.DumpSignal
 	}
-	ready, err := wire.AppendJSON(nil, wire.Ready, 0, wire.ReadyBody{Protocol: wire.Version, PID: os.Getpid(), Mode: mode, Language: "go " + strings.TrimPrefix(runtime.Version(), "go"), Halt: true})
+	ready, err := wire.AppendJSON(nil, wire.Ready, 0, wire.ReadyBody{Protocol: wire.Version, PID: os.Getpid(), Mode: mode, Language: "go " + strings.TrimPrefix(runtime.Version(), "go"), Halt: true, Dump: int(dump)})
 	if err != nil {
 		return err
 	}

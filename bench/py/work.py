@@ -7,6 +7,7 @@ As a module, thumb(item) is one image. The turns are read from spin.txt beside t
 exactly the same work.
 """
 
+import asyncio
 import json
 import sys
 import time
@@ -29,6 +30,17 @@ def thumb(item):
 def same(item):
     """The handler of the no-op flows."""
     return item
+
+
+def turn(n):
+    """n turns of processor time."""
+    return {"sum": spin(n, 1)}
+
+
+async def wait(item):
+    """Five milliseconds without a processor."""
+    await asyncio.sleep(0.005)
+    return {"item": item}
 
 
 def touch(data):

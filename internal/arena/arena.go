@@ -149,6 +149,12 @@ func monotonic() int64 {
 	return ts.Nano()
 }
 
+// DumpSignal asks a worker in Go where its goroutines are: one that nobody else uses.
+const DumpSignal = unix.Signal(60)
+
+// QuitSignal asks a worker in Go the same; it ends by it.
+const QuitSignal = unix.SIGQUIT
+
 // CloseOnExec keeps inherited descriptors from the programs that this process starts.
 func CloseOnExec(fds ...uintptr) {
 	for _, fd := range fds {

@@ -22,7 +22,6 @@ func TestMain(m *testing.M) {
 }
 
 func TestScripts(t *testing.T) {
-	cache := t.TempDir()
 	python := os.Getenv("TANDEM_PYTHON")
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
@@ -33,16 +32,17 @@ func TestScripts(t *testing.T) {
 			}
 			e.Defer(stop)
 			e.Setenv("API", url)
-			e.Setenv("TANDEM_HOME", cache)
+			e.Setenv("TANDEM_HOME", filepath.Join(e.WorkDir, ".tandem"))
 			e.Setenv("TANDEM_PYTHON", python)
 			e.Setenv("GOCACHE", goEnv("GOCACHE"))
 			e.Setenv("GOPATH", goEnv("GOPATH"))
 			e.Setenv("GOFLAGS", "-mod=mod")
 			e.Setenv("REPO", repo())
+			e.Setenv("TANDEM", self(e))
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"lines": cmdLines, "nochildren": cmdNoChildren, "expand": cmdExpand, "rename-bytes": cmdRenameBytes, "sleep": cmdSleep,
+			"lines": cmdLines, "nochildren": cmdNoChildren, "expand": cmdExpand, "rename-bytes": cmdRenameBytes, "sleep": cmdSleep, "waitfile": cmdWaitFile,
 			"api": cmdAPI, "within": cmdWithin, "permit": cmdPermit, "query": cmdQuery, "twice": cmdTwice, "number": cmdNumber,
 		},
 		Condition: func(cond string) (bool, error) {
@@ -53,6 +53,18 @@ func TestScripts(t *testing.T) {
 		},
 	})
 }
+
+// self is the tandem command for scripts that look at its exit code.
+func self(e *testscript.Env) string {
+	for _, dir := range filepath.SplitList(e.Getenv("PATH")) {
+		if path := filepath.Join(dir, "tandem"); fileExists(path) {
+			return path
+		}
+	}
+	return "tandem"
+}
+
+func fileExists(path string) bool { _, err := os.Stat(path); return err == nil }
 
 func repo() string { r, _ := filepath.Abs("../.."); return r }
 
@@ -179,6 +191,22 @@ func cmdNumber(ts *testscript.TestScript, neg bool, args []string) {
 	if (fmt.Sprint(n) == args[2]) == neg {
 		ts.Fatalf("%s matches %d times in %s, want %s", args[1], n, args[0], args[2])
 	}
+}
+
+// waitfile FILE [N]: waits until a program in the background has written it, N lines of it.
+func cmdWaitFile(ts *testscript.TestScript, _ bool, args []string) {
+	want := 1
+	if len(args) > 1 {
+		_, err := fmt.Sscan(args[1], &want)
+		ts.Check(err)
+	}
+	for begun := time.Now(); time.Since(begun) < time.Minute; time.Sleep(5 * time.Millisecond) {
+		text, err := os.ReadFile(ts.MkAbs(args[0]))
+		if err == nil && (len(args) == 1 && len(text) > 0 || len(args) > 1 && strings.Count(string(text), "\n") >= want) {
+			return
+		}
+	}
+	ts.Fatalf("nobody wrote %v in a minute", args)
 }
 
 // nochildren MARK: no process with MARK in its command line is left.

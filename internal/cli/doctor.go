@@ -53,6 +53,7 @@ func findings(ctx context.Context) []finding {
 		sharedMemory(),
 		openFiles(),
 		cgroups(),
+		containment(),
 		cacheFinding(),
 	}
 	if runtime.GOOS != "linux" {
@@ -130,6 +131,23 @@ func cgroups() finding {
 		}
 	}
 	f.found = "no cgroup file system is mounted"
+	return f
+}
+
+// containment is tried out, not looked up: what a kernel offers, its administrator may still refuse.
+func containment() finding {
+	c := proc.Containment()
+	f := finding{name: "containment", ok: c.Level == proc.Kernel, found: string(c.Level) + ", " + c.How}
+	var costs []string
+	for i, m := range c.Missing {
+		line := m.String()
+		if i > 0 && c.Missing[i-1].Effect == m.Effect {
+			line = strings.TrimSuffix(costs[len(costs)-1], ": "+m.Effect) + ", " + line
+			costs = costs[:len(costs)-1]
+		}
+		costs = append(costs, line+": "+m.Effect)
+	}
+	f.costs = strings.Join(costs, "; ")
 	return f
 }
 

@@ -82,6 +82,9 @@ func (a *app) openRun(root string, file *flowfile.File, o runOptions, say func(s
 	if err != nil {
 		return nil, err
 	}
+	if err := alone(root, flow, file, o); err != nil {
+		return nil, err
+	}
 	last, stopped, err := runs.Latest(root, flow)
 	if err != nil {
 		return nil, err
@@ -123,6 +126,24 @@ func (a *app) openRun(root string, file *flowfile.File, o runOptions, say func(s
 		return nil, err
 	}
 	return &kept{Journal: j, dir: dir}, nil
+}
+
+// alone refuses a run beside one that is going on, where the two would write into the same files.
+func alone(root, flow string, file *flowfile.File, o runOptions) error {
+	going, err := runs.Going(root, flow)
+	if err != nil {
+		return err
+	}
+	for _, e := range going {
+		var params string
+		_ = json.Unmarshal(e.Params, &params)
+		same := params == file.ParamText() && file.WritesFiles()
+		if same || o.resume || o.retryFailed {
+			return &tandem.Error{Op: "run", On: file.Path, Kind: tandem.KindInvalid, Message: fmt.Sprintf("run %s of this flow is still going on: process %d", e.ID, e.PID),
+				Hint: fmt.Sprintf("wait for it, or end it: kill %d", e.PID)}
+		}
+	}
+	return nil
 }
 
 // reopen goes on with a run that was stopped, unless flow, parameters or source are other ones now.

@@ -123,6 +123,7 @@ type running struct {
 	kept  *kept           // nil when the run is not kept
 	again *flowfile.Again // with --retry-failed
 	watch *watch
+	fell  *fallen
 	bar   *progress
 	code  atomic.Int64 // of a signal; 0 when none came
 }
@@ -140,11 +141,14 @@ func (r *running) run() error {
 	var e *engine.Engine
 	r.bar = a.newProgress(r.o.progress, func() engine.Progress { return e.Snapshot() })
 	r.watch.print = r.bar.print
+	proc.Notice(func(line string) { r.bar.print(a.yellow(printable(line))) })
+	defer proc.Notice(nil)
 	surroundings, err := r.surroundings()
 	if err != nil {
 		return err
 	}
-	e = engine.New(engine.Config{Run: surroundings.Run, OnEvent: r.watch.event, OnOutput: r.watch.output, OnEnded: func(t *tandem.Task) {
+	r.fell = r.newFallen()
+	e = engine.New(engine.Config{Run: surroundings.Run, OnEvent: r.watch.event, OnOutput: r.watch.output, OnCrash: r.fell.add, OnEnded: func(t *tandem.Task) {
 		r.watch.ended(t)
 		tables.item(t)
 	}})
@@ -198,11 +202,11 @@ func (r *running) surroundings() (flowfile.Surroundings, error) {
 	}
 	s.Run, s.Tmp = r.kept.dir.Run().ID, r.kept.dir.Temp()
 	if st := r.kept.State; st != nil {
-		s.Resume, s.Position, s.Ended = true, st.Position, st.Has
 		var n int64
 		for _, c := range st.Counts {
 			n += c
 		}
+		s.Resume, s.Position, s.Ended = n > 0, st.Position, st.Has // a run that was killed early may not have made its sink
 		r.bar.print(r.a.dim(fmt.Sprintf("going on with run %s: %s items had ended", s.Run, count(n))))
 	}
 	return s, nil
@@ -289,7 +293,8 @@ func (r *running) end(report engine.Report, err error, tables *tables) error {
 	}
 	if !neverRan {
 		a.summary(report, r.file, r.watch)
-		if r.kept != nil && r.kept.Journal != nil && !whole && len(r.o.items) == 0 {
+		r.fell.summary()
+		if r.kept != nil && r.kept.Journal != nil && !whole && len(r.o.items) == 0 && !r.file.WritesStdout() {
 			fmt.Fprintf(a.err, "  go on with: tandem run %s --resume\n", shellWord(r.file.Path))
 			if skipped > 0 {
 				fmt.Fprintf(a.err, "  %s of steps too large for the journal (above 1 MiB): those steps would run again\n", plural(skipped, "result"))

@@ -31,10 +31,11 @@ func (a *app) summary(r engine.Report, file *flowfile.File, w *watch) {
 	}
 	word := "done"
 	switch r.Outcome {
-	case "interrupted":
-		word = "interrupted"
-	case "stopped":
-		word = "stopped"
+	case "interrupted", "stopped":
+		word = r.Outcome
+		if r.Items.In == 0 {
+			parts = []string{"before the first item was read"}
+		}
 	}
 	line := fmt.Sprintf("%s: %s in %s   %s", r.Flow, word, brief(seconds(r.Seconds)), strings.Join(parts, "  "))
 	if s := file.SinkPath(); s != "" {

@@ -29,6 +29,7 @@ type Names struct {
 	Steps []string // steps.NAME: the steps before, by index
 	Batch bool     // the step takes batches: prev is the list of their values, items stands in place of item
 	Fixed bool     // there is no item yet: only params, env, secrets and run
+	Ended bool     // the item has ended: outcome and error are there, and prev is the value of the last step
 }
 
 // item is what an expression sees of the item.
@@ -53,6 +54,14 @@ type tmp struct {
 	File func(string) (string, error) `expr:"file"`
 }
 
+// failure is what an expression sees of why an item ended badly.
+type failure struct {
+	Kind    string `expr:"kind"`
+	Reason  string `expr:"reason"`
+	Step    string `expr:"step"`
+	Message string `expr:"message"`
+}
+
 // scope is what an expression sees.
 type scope struct {
 	Item    item              `expr:"item"`
@@ -64,6 +73,8 @@ type scope struct {
 	Secrets map[string]string `expr:"secrets"`
 	Run     run               `expr:"run"`
 	Tmp     tmp               `expr:"tmp"`
+	Outcome string            `expr:"outcome"`
+	Error   failure           `expr:"error"`
 }
 
 // uses is what an expression asks for, so that nothing else is made for it.
@@ -116,6 +127,10 @@ func (u *uses) name(x *ast.IdentifierNode) {
 		u.prev = true
 	case "tmp":
 		u.tmp = true
+	case "outcome", "error":
+		if !u.n.Ended {
+			u.wrong(x, "the columns of into: {csv: …} have it", "`%s` is there only when the item has ended", x.Value)
+		}
 	}
 	if u.n.Fixed && slices.Contains([]string{"item", "items", "prev", "steps", "tmp"}, x.Value) {
 		u.wrong(x, "names here: params, env, secrets, run", "`%s` is not there yet: this is read once, before the first item", x.Value)

@@ -307,6 +307,12 @@ func (t *Template) eval(p part, task *tandem.Task) (x any, err error) {
 	if p.uses.tmp {
 		s.Tmp = n.tmpOf(task)
 	}
+	if n.Ended {
+		s.Outcome = string(task.Result.Outcome)
+		if e := task.Result.Err; e != nil {
+			s.Error = failure{e.Kind, e.Reason, e.On, e.Message}
+		}
+	}
 	x, err = expr.Run(p.prog, s)
 	if err != nil {
 		return nil, fmt.Errorf("${{ %s }}: %s", p.source, strings.SplitN(err.Error(), "\n", 2)[0])

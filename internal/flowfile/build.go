@@ -208,7 +208,7 @@ func (f *File) program(ctx context.Context, i int, s Surroundings) (engine.Handl
 		}
 		p.Argv, err = handler.Python(handler.PythonConfig{Step: d.Name, Venv: venv, Python: s.Python, Cache: s.Cache})
 		p.Handler, p.Env = d.Python, handler.PythonEnv(s.Env)
-		if next := i + 1; next < len(f.Steps) && f.Steps[next].Python != "" && len(f.Steps[next].Args) == 0 {
+		if f.pythonOnly(i) {
 			p.Output = "pickle" // from Python to Python any object may travel
 		}
 	case d.Go != "":
@@ -233,6 +233,15 @@ func (f *File) program(ctx context.Context, i int, s Surroundings) (engine.Handl
 	}
 	p.Batch, p.Budget = d.Batch != nil, d.budget()
 	return p, nil
+}
+
+// pythonOnly says whether nobody but the Python handler of the next step reads what step i gives: no template, and no item passes that step by.
+func (f *File) pythonOnly(i int) bool {
+	if i+1 == len(f.Steps) || f.Steps[i].t.kept {
+		return false
+	}
+	next := &f.Steps[i+1]
+	return next.Python != "" && len(next.Args) == 0 && next.When == ""
 }
 
 // budget is how many threads one worker or command may compute with; zero leaves the environment alone.

@@ -43,8 +43,10 @@ func (d *decoder) check() {
 	}
 	f.names.Steps = steps
 	if f.Into != nil {
+		ended := *f.names
+		ended.Ended = true
 		for _, c := range f.Into.order {
-			f.Into.columns = append(f.Into.columns, d.compile(f.Into.Columns[c], f.names, []any{"into", "columns", c}))
+			f.Into.columns = append(f.Into.columns, d.compile(f.Into.Columns[c], &ended, []any{"into", "columns", c}))
 		}
 		if f.Into.Name != "" {
 			f.Into.name = d.compile(f.Into.Name, f.names, []any{"into", "name"})
@@ -56,7 +58,7 @@ func (d *decoder) check() {
 		path []any
 		src  string
 	}{{[]any{"from", "lines"}, f.From.Lines}, {[]any{"from", "jsonl"}, f.From.JSONL}, {[]any{"from", "csv"}, f.From.CSV},
-		{[]any{"into", "jsonl"}, f.SinkPath()}, {[]any{"failures", "save"}, f.Failures.Save}, {[]any{"resume", "file"}, f.Resume.File}, {[]any{"secrets"}, f.Secrets}} {
+		{[]any{"into", f.Into.kind()}, f.rawSinkPath()}, {[]any{"failures", "save"}, f.Failures.Save}, {[]any{"resume", "file"}, f.Resume.File}, {[]any{"secrets"}, f.Secrets}} {
 		d.uses(d.compile(text.src, d.f.fixedNames(), text.path))
 	}
 	for _, p := range f.From.Files {

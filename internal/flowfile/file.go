@@ -267,12 +267,39 @@ func (f *File) WritesStdout() bool {
 	return f.Into != nil && (f.Into.JSONL == "-" || f.Into.CSV == "-")
 }
 
+// WritesFiles says whether two runs at the same time would write into the same files.
+func (f *File) WritesFiles() bool { return f.rawSinkPath() != "" || f.Failures.Save != "" }
+
 // SinkPath is where outcomes go, for people; empty when nowhere.
 func (f *File) SinkPath() string {
+	raw := f.rawSinkPath()
+	if text, err := f.fixed(raw, "into"); err == nil {
+		return text
+	}
+	return raw
+}
+
+// rawSinkPath is SinkPath as it stands in the file.
+func (f *File) rawSinkPath() string {
 	if f.Into == nil || f.WritesStdout() {
 		return ""
 	}
 	return f.Into.path()
+}
+
+// kind is the sink's key.
+func (i *Into) kind() string {
+	switch {
+	case i == nil:
+		return ""
+	case i.JSONL != "":
+		return "jsonl"
+	case i.CSV != "":
+		return "csv"
+	case i.Dir != "":
+		return "dir"
+	}
+	return "sqlite"
 }
 
 func (i *Into) path() string { return cmp.Or(i.JSONL, i.CSV, i.Dir, i.SQLite) }
@@ -333,7 +360,11 @@ func (f *File) Outline() string {
 		parts = append(parts, f.Steps[i].Name+" ("+f.Steps[i].Verb()+")")
 	}
 	if f.Into != nil {
-		parts = append(parts, f.Into.path())
+		sink := f.SinkPath()
+		if sink == "" {
+			sink = "standard output"
+		}
+		parts = append(parts, sink)
 	}
 	return strings.Join(parts, " → ")
 }

@@ -121,7 +121,7 @@ steps:
     batch: {size: 200, every: 2s}
     sql: {open: "sqlite:${{ params.db }}", setup: CREATE TABLE IF NOT EXISTS t (id), exec: "INSERT INTO t VALUES (?, ?, ?)", values: [item.id, 3, "${{ prev }}"]}
     breaker: {failures: 3}
-into: {csv: out.csv, columns: {id: "${{ item.id }}", total: "${{ steps.ask.json.total }}"}}
+into: {csv: out.csv, columns: {id: "${{ item.id }}", total: "${{ steps.ask.json.total }}", how: "${{ outcome == 'ok' ? prev : error.kind }}"}}
 order: keep
 failures: {stop_after: 5%, save: out/failed.jsonl}
 resume: {file: .tandem/invoices.journal, sync: always}

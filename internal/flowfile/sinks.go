@@ -2,6 +2,7 @@ package flowfile
 
 import (
 	"os"
+	"strings"
 
 	"tandem"
 	"tandem/engine"
@@ -57,7 +58,7 @@ func (f *File) sink(s Surroundings) (tandem.Resumer, error) {
 	if into == nil {
 		return nil, nil
 	}
-	kind := map[string]string{into.JSONL: "jsonl", into.CSV: "csv", into.Dir: "dir", into.SQLite: "sqlite"}[into.path()]
+	kind := into.kind()
 	path, err := f.fixedPath(into.path(), "into", kind)
 	if err != nil {
 		return nil, err
@@ -68,7 +69,11 @@ func (f *File) sink(s Surroundings) (tandem.Resumer, error) {
 	case "csv":
 		var c sink.CSVConfig
 		for i, name := range into.order {
-			c.Columns = append(c.Columns, sink.Column{Name: name, Make: into.columns[i].Text})
+			column := sink.Column{Name: name, Make: into.columns[i].Text}
+			if isItemID(into.Columns[name]) {
+				column.Make = nil // the sink finds an item's record by this column
+			}
+			c.Columns = append(c.Columns, column)
 		}
 		return sink.OpenCSV(path, s.Stdout, c)
 	case "dir":
@@ -79,6 +84,13 @@ func (f *File) sink(s Surroundings) (tandem.Resumer, error) {
 		return sink.OpenDir(path, c)
 	}
 	return sqlite.Open(sqlite.SinkConfig{Path: path, Table: into.Table})
+}
+
+// isItemID says whether a template is ${{ item.id }} and nothing else.
+func isItemID(template string) bool {
+	code, ok := strings.CutPrefix(template, "${{")
+	code, end := strings.CutSuffix(code, "}}")
+	return ok && end && strings.TrimSpace(code) == "item.id"
 }
 
 // goesOn is a sink that goes on behind what an earlier run wrote, in place of starting afresh.

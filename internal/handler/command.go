@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"tandem"
+	"tandem/internal/evidence"
 	"tandem/internal/proc"
 )
 
@@ -57,8 +58,10 @@ func program(c CommandConfig, name string, argument func(i int) string) func(con
 	fail := func(o tandem.Outcome, kind, msg, hint, trace string) tandem.Result {
 		return tandem.Result{Outcome: o, Err: &tandem.Error{Op: "run", On: c.Step, Kind: kind, Message: msg, Hint: hint, Trace: trace}}
 	}
+	memory := new(evidence.Memory)
 	return func(ctx context.Context, t *tandem.Task) tandem.Result {
-		spec := proc.Command{Dir: c.Dir, Env: c.Env}
+		end := death{step: c.Step, t: t, before: memory.Before(), shell: name != ""}
+		spec := proc.Command{Dir: c.Dir, Env: c.Env, Output: end.hear, Doomed: end.doomed}
 		for i, arg := range c.Argv {
 			s, err := arg(t)
 			if err != nil {
@@ -96,22 +99,24 @@ func program(c CommandConfig, name string, argument func(i int) string) func(con
 		errs := string(x.Stderr)
 		switch {
 		case x.TooLarge: // first: it was killed for this, whatever else came before it was gone
-			return fail(tandem.Failed, tandem.KindTooLarge, "it wrote more than 64 MiB and was killed", "let it write a file and print the path", errs)
+			return end.report(x, fail(tandem.Failed, tandem.KindTooLarge, "it wrote more than 64 MiB and was killed", "let it write a file and print the path", errs),
+				tandem.ExitKilledByUs, "it wrote more than 64 MiB")
 		case x.Canceled && ctx.Err() == context.DeadlineExceeded:
-			return fail(tandem.TimedOut, tandem.KindTimeout, "not done in time, killed", "raise the step's timeout, or find out what it waits for", errs)
+			return end.report(x, fail(tandem.TimedOut, tandem.KindTimeout, "not done in time, killed", "raise the step's timeout, or find out what it waits for", errs),
+				tandem.ExitTimeout, "it was not done in time")
 		case x.Canceled:
 			return fail(tandem.Canceled, tandem.KindCanceled, "the run was stopped", "", "")
 		case x.Signal != "":
 			r := fail(tandem.Crashed, tandem.KindCrash, what+" was killed by "+x.Signal, "", errs)
 			r.Err.Reason = x.Signal
-			return r
+			return end.report(x, r, "", "")
 		case x.Code != 0:
-			msg := fmt.Sprintf("%s ended with exit code %d", what, x.Code)
-			if last := lastLine(errs); last != "" {
-				msg += ": " + last
-			}
-			r := fail(tandem.Failed, tandem.KindExit, msg, "", errs)
+			r := fail(tandem.Failed, tandem.KindExit, fmt.Sprintf("%s ended with exit code %d", what, x.Code), "", errs)
 			r.Err.Reason = "exit " + strconv.Itoa(x.Code)
+			r = end.report(x, r, "", "")
+			if last := lastLine(errs); last != "" && r.Err.Trace == errs {
+				r.Err.Message += ": " + last
+			}
 			return r
 		}
 		if !utf8.Valid(x.Stdout) {

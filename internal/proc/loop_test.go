@@ -18,7 +18,7 @@ import (
 // outputs of programs by id and stream.
 type heard map[[2]int]string
 
-func open(t *testing.T, got heard) *Loop {
+func openLoop(t *testing.T, got heard) *Loop {
 	t.Helper()
 	l, err := NewLoop(LoopConfig{Output: func(id, stream int, b []byte) { got[[2]int{id, stream}] += string(b) }})
 	if err != nil {
@@ -27,7 +27,7 @@ func open(t *testing.T, got heard) *Loop {
 	return l
 }
 
-func start(t *testing.T, l *Loop, id int, script string) {
+func startIn(t *testing.T, l *Loop, id int, script string) {
 	t.Helper()
 	if err := l.Start(id, "/bin/sh", []string{"sh", "-c", script}); err != nil {
 		t.Fatal(err)
@@ -53,19 +53,19 @@ func await(t *testing.T, l *Loop, n int) map[int]Ending {
 	return ends
 }
 
-func descriptors() int {
+func descriptorCount() int {
 	all, _ := filepath.Glob("/proc/self/fd/*")
 	return len(all)
 }
 
 func TestLoopTellsOutputsAndEnds(t *testing.T) {
-	before := descriptors()
+	before := descriptorCount()
 	got := heard{}
-	l := open(t, got)
-	start(t, l, 0, `echo out; echo err >&2; exit 7`)
-	start(t, l, 3, `kill -SEGV $$`)
-	start(t, l, 1, `head -c 3000000 /dev/zero; sleep 0.05; echo end`)
-	start(t, l, 2, `read x; echo "read $?"`)
+	l := openLoop(t, got)
+	startIn(t, l, 0, `echo out; echo err >&2; exit 7`)
+	startIn(t, l, 3, `kill -SEGV $$`)
+	startIn(t, l, 1, `head -c 3000000 /dev/zero; sleep 0.05; echo end`)
+	startIn(t, l, 2, `read x; echo "read $?"`)
 	ends := await(t, l, 4)
 	if e := ends[0]; e.Code != 7 || e.Signal != 0 || got[[2]int{0, 1}] != "out\n" || got[[2]int{0, 2}] != "err\n" {
 		t.Errorf("program 0: %v, %v", e.Exit, got)
@@ -83,7 +83,7 @@ func TestLoopTellsOutputsAndEnds(t *testing.T) {
 		t.Errorf("there was something to read: %q", s)
 	}
 	l.Close()
-	if after := descriptors(); after != before {
+	if after := descriptorCount(); after != before {
 		t.Errorf("%d descriptors before, %d after", before, after)
 	}
 }
@@ -91,14 +91,14 @@ func TestLoopTellsOutputsAndEnds(t *testing.T) {
 // Thousands of programs through few places: none is lost, none is taken for another.
 func TestLoopReusesPlaces(t *testing.T) {
 	got := heard{}
-	l := open(t, got)
+	l := openLoop(t, got)
 	defer l.Close()
 	want := [4]string{}
 	running := map[int]int{}
 	for n := 0; n < 800 || len(running) > 0; {
 		for id := range 4 {
 			if _, busy := running[id]; !busy && n < 800 {
-				start(t, l, id, fmt.Sprintf("echo %d; exit %d", n, n%100))
+				startIn(t, l, id, fmt.Sprintf("echo %d; exit %d", n, n%100))
 				want[id] += fmt.Sprintln(n)
 				running[id] = n % 100
 				n++
@@ -143,19 +143,19 @@ func gone(t *testing.T, mark string) {
 
 // What a program starts in its group ends with it, whether it ends by itself, is killed, or the loop is closed.
 func TestLoopLeavesNothingBehind(t *testing.T) {
-	l := open(t, heard{})
+	l := openLoop(t, heard{})
 	mark := fmt.Sprintf("4711.%d", os.Getpid())
-	start(t, l, 0, "sleep "+mark+" & exit 0")
+	startIn(t, l, 0, "sleep "+mark+" & exit 0")
 	await(t, l, 1)
 	gone(t, mark)
-	start(t, l, 0, "sleep "+mark+" & sleep "+mark)
+	startIn(t, l, 0, "sleep "+mark+" & sleep "+mark)
 	l.Kill(0)
 	if e := await(t, l, 1)[0]; e.Signal != unix.SIGKILL {
 		t.Errorf("%+v", e.Exit)
 	}
 	gone(t, mark)
-	start(t, l, 0, "sleep "+mark+" & sleep "+mark)
-	start(t, l, 1, "sleep "+mark)
+	startIn(t, l, 0, "sleep "+mark+" & sleep "+mark)
+	startIn(t, l, 1, "sleep "+mark)
 	time.Sleep(20 * time.Millisecond)
 	l.Close()
 	gone(t, mark)
@@ -167,11 +167,11 @@ func TestLoopIsNotHeldByADaemon(t *testing.T) {
 		t.Skip("no setsid")
 	}
 	got := heard{}
-	l := open(t, got)
+	l := openLoop(t, got)
 	defer l.Close()
-	start(t, l, 0, "setsid sh -c 'sleep 0.3; echo daemon' & sleep 0.1; echo first")
+	startIn(t, l, 0, "setsid sh -c 'sleep 0.3; echo daemon' & sleep 0.1; echo first")
 	await(t, l, 1)
-	start(t, l, 0, "sleep 0.4; echo second")
+	startIn(t, l, 0, "sleep 0.4; echo second")
 	await(t, l, 1)
 	if s := got[[2]int{0, 1}]; s != "first\nsecond\n" {
 		t.Errorf("heard %q", s)
@@ -181,9 +181,9 @@ func TestLoopIsNotHeldByADaemon(t *testing.T) {
 // Held, a program that writes more than its pipe holds waits; nothing is lost when it goes on.
 func TestLoopHolds(t *testing.T) {
 	got := heard{}
-	l := open(t, got)
+	l := openLoop(t, got)
 	defer l.Close()
-	start(t, l, 0, "head -c 1000000 /dev/zero")
+	startIn(t, l, 0, "head -c 1000000 /dev/zero")
 	l.Hold(true)
 	for deadline := time.Now().Add(200 * time.Millisecond); time.Now().Before(deadline); {
 		if ends, _ := l.Wait(50 * time.Millisecond); len(ends) > 0 {
@@ -201,8 +201,8 @@ func TestLoopHolds(t *testing.T) {
 }
 
 func TestLoopSaysWhyAProgramCannotStart(t *testing.T) {
-	before := descriptors()
-	l := open(t, heard{})
+	before := descriptorCount()
+	l := openLoop(t, heard{})
 	dir := t.TempDir()
 	file := filepath.Join(dir, "file")
 	if err := os.WriteFile(file, []byte("no program"), 0o755); err != nil {
@@ -222,18 +222,18 @@ func TestLoopSaysWhyAProgramCannotStart(t *testing.T) {
 	if err := l.Start(0, "/bin/true", []string{"true", strings.Repeat("x", 1<<20)}); err == nil {
 		t.Error("an argument of a mebibyte passed")
 	}
-	start(t, l, 0, "sleep 0.1")
+	startIn(t, l, 0, "sleep 0.1")
 	if err := l.Start(0, "/bin/true", []string{"true"}); err == nil {
 		t.Error("one place was given twice")
 	}
 	l.Close()
-	if after := descriptors(); after != before {
+	if after := descriptorCount(); after != before {
 		t.Errorf("%d descriptors before, %d after", before, after)
 	}
 }
 
 func TestLoopWakes(t *testing.T) {
-	l := open(t, heard{})
+	l := openLoop(t, heard{})
 	defer l.Close()
 	done := make(chan struct{})
 	go func() {

@@ -1,8 +1,14 @@
 // Package proc is the only place that starts, signals and reaps operating-system processes.
 //
-// Every process leads a process group of its own, so that a signal reaches what it started as well, and is killed by the kernel when
-// Tandem dies. Start is safe for many callers. A Process has one goroutine that waits for it; Done is closed when the process is gone and
-// its output has been read. Full isolation of the process tree replaces the inside of this package, not its interface.
+// Start asks the warden, a small process that this package runs from our own binary, to fork a shim, and the shim starts the program: Start costs the same
+// however large the caller is. The shim is the first process of the program's PID namespace, so whatever the program leaves behind, in whatever group or
+// session, ends with the program, with Kill, or with Tandem, however it dies; Containment says where the machine allows less. The program itself is never the
+// first process of its namespace, leads a process group, and reports its exit code, signal and usage as if it were our child. PIDs are ours, not the
+// namespace's. A lost warden harms no program that runs; the next Start makes another one.
+//
+// Start is safe for many callers. A Process has one goroutine that waits for it; Gone is closed when the program has ended, Done when its tree is gone as
+// well and its output has been read. Limits, working directory and environment are the caller's at the time of Start, but for umask, resource limits and
+// priorities, which are those of the first.
 package proc
 
 import (
@@ -58,6 +64,7 @@ func (e Exit) Reason() string {
 // Process is a started program.
 type Process struct {
 	cmd    *exec.Cmd
+	held   *held // nil when it was started directly
 	pid    int
 	done   chan struct{}
 	gone   chan struct{}
@@ -68,7 +75,9 @@ type Process struct {
 }
 
 // Start starts the program. The error is a *tandem.Error of kind start.
-func Start(spec Spec) (*Process, error) {
+func Start(spec Spec) (*Process, error) { return start(spec, false) }
+
+func start(spec Spec, direct bool) (*Process, error) {
 	if len(spec.Argv) == 0 || spec.Argv[0] == "" {
 		return nil, &tandem.Error{Op: "start", Kind: tandem.KindStart, Message: "no program given"}
 	}
@@ -77,6 +86,9 @@ func Start(spec Spec) (*Process, error) {
 	if len(spec.Extra) > 0 {
 		cmd.Env = append(cmd.Environ(), spec.Extra...)
 	}
+	if token := settle(); token != "" {
+		cmd.Env = append(cmd.Environ(), token)
+	}
 	if spec.Stdin != nil {
 		cmd.Stdin = spec.Stdin
 	}
@@ -84,22 +96,39 @@ func Start(spec Spec) (*Process, error) {
 	p := &Process{cmd: cmd, done: make(chan struct{}), gone: make(chan struct{})}
 	out, closeChild, err := p.pipes(spec.Output)
 	if err == nil {
-		err = spawn(cmd)
+		err = p.begin(cmd, direct)
 		closeChild()
 	}
 	if err != nil {
 		out.abandon()
 		return nil, startError(spec.Argv[0], err)
 	}
-	p.pid = cmd.Process.Pid
 	out.start()
-	go p.reap(out)
+	go p.wait(out)
 	return p, nil
 }
 
+// begin starts the program through the warden, or directly where there is none.
+func (p *Process) begin(cmd *exec.Cmd, direct bool) (err error) {
+	if !direct {
+		p.held, p.pid, direct, err = startHeld(cmd)
+	}
+	if direct {
+		if err = spawn(cmd); err == nil {
+			p.pid = cmd.Process.Pid
+		}
+	}
+	return err
+}
+
 func startError(program string, err error) error {
+	if e, ok := errors.AsType[*tandem.Error](err); ok {
+		return e
+	}
 	e := &tandem.Error{Op: "start", On: program, Kind: tandem.KindStart, Message: err.Error(), Err: err}
 	switch {
+	case errors.Is(err, errWarden):
+		e.Hint = "something kills the processes of Tandem or stops them; try again"
 	case errors.Is(err, exec.ErrNotFound), errors.Is(err, fs.ErrNotExist):
 		e.Message = "no such program"
 		e.Hint = "install it, or give the path of the program; `tandem doctor` lists what is here"
@@ -118,7 +147,23 @@ func startError(program string, err error) error {
 	return e
 }
 
-func (p *Process) reap(out *outputs) {
+func (p *Process) wait(out *outputs) {
+	if p.held != nil {
+		p.exit = p.held.bury(func() { close(p.gone) })
+		p.mu.Lock()
+		p.reaped = true
+		p.held.close()
+		p.mu.Unlock()
+	} else {
+		p.reap()
+	}
+	out.finish()
+	p.exit.Tail = p.tail.String()
+	close(p.done)
+}
+
+// reap waits for a process that was started directly.
+func (p *Process) reap() {
 	// Wait without reaping first: as long as the zombie is there, the id of its group cannot belong to anybody else.
 	for unix.Waitid(unix.P_PID, p.pid, nil, unix.WEXITED|unix.WNOWAIT, nil) == unix.EINTR {
 	}
@@ -137,19 +182,20 @@ func (p *Process) reap(out *outputs) {
 	if ru, ok := st.SysUsage().(*syscall.Rusage); ok {
 		p.exit.MaxRSS = ru.Maxrss << 10
 	}
-	out.finish()
-	p.exit.Tail = p.tail.String()
-	close(p.done)
 }
 
 // PID is the process's id.
 func (p *Process) PID() int { return p.pid }
 
-// Kill ends the process and its whole group at once. It may be called at any time.
+// Kill ends the process and all it has started. It may be called at any time, and does not wait.
 func (p *Process) Kill() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.reaped {
+	switch {
+	case p.reaped:
+	case p.held != nil:
+		p.held.kill()
+	default:
 		_ = unix.Kill(-p.pid, unix.SIGKILL)
 	}
 }
@@ -157,13 +203,13 @@ func (p *Process) Kill() {
 // Gone is closed as soon as the process has ended; its output may still be under way.
 func (p *Process) Gone() <-chan struct{} { return p.gone }
 
-// Done is closed when the process has ended and its output has been read.
+// Done is closed when the process and all it has started have ended and its output has been read.
 func (p *Process) Done() <-chan struct{} { return p.done }
 
 // Exit tells how it ended; call it after Done.
 func (p *Process) Exit() Exit { return p.exit }
 
-// A parent-death signal follows the thread that started the child, not the process. So all children are started on one thread,
+// Without a warden, children end with us by their parent-death signal. It follows the thread that started them, not the process. So all are started on one thread,
 // which lives as long as any child does.
 var spawner struct {
 	mu   sync.Mutex

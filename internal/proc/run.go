@@ -19,10 +19,12 @@ type Command struct {
 	Stdin     []byte
 	MaxOutput int64                          // of standard output to keep; more ends the command. Zero means 64 MiB
 	Output    func(stream int, chunk []byte) // told what it writes; may be nil
+	Doomed    func(pid int)                  // called before the command is killed because ctx has ended; may be nil; must be quick
 }
 
 // Ended is how a command ended.
 type Ended struct {
+	PID       int
 	Code      int
 	Signal    string // SIGSEGV, or empty
 	Stdout    []byte
@@ -87,7 +89,13 @@ func Run(ctx context.Context, c Command) (Ended, error) {
 		return e, err
 	}
 	close(started)
-	stop := context.AfterFunc(ctx, p.Kill)
+	e.PID = p.PID()
+	stop := context.AfterFunc(ctx, func() {
+		if c.Doomed != nil {
+			c.Doomed(p.PID())
+		}
+		p.Kill()
+	})
 	<-p.Done()
 	e.Canceled = !stop() && ctx.Err() != nil
 	x := p.Exit()

@@ -15,7 +15,7 @@ const maxLost = 3
 
 // inherit settles what a dead worker held. What its control page shows as running is to blame. What it had not started goes back without
 // counting an attempt. What it had finished but not delivered is run again and counts one. It tells whether something was running.
-func (p *Pool) inherit(w *worker, exit proc.Exit, do *chores) (hurt bool) {
+func (p *Pool) inherit(w *worker, exit proc.Exit, stack *tandem.Stack, do *chores) (hurt bool) {
 	running := map[uint64]bool{}
 	for s := range w.parallel {
 		if id, since := w.ctl.Slot(s); since != 0 {
@@ -30,11 +30,14 @@ func (p *Pool) inherit(w *worker, exit proc.Exit, do *chores) (hurt bool) {
 		switch {
 		case s.abandoned:
 			blamed = true
+			if s.late != nil {
+				w.charges = append(w.charges, *s.late)
+			}
 			w.drop(uint32(i))
 		case s.task == nil || s.seq == 0: // free, or put back by who copies its value
-		case running[s.id(uint32(i))]:
+		case running[s.id(uint32(i))] && !(w.suspect && w.abandoned > 0): // one that began while we asked about another is not to blame
 			blamed, hurt = true, true
-			p.crash(w, uint32(i), exit, do)
+			p.crash(w, uint32(i), exit, stack, do)
 		default:
 			back = append(back, uint32(i))
 		}
@@ -53,7 +56,7 @@ func (p *Pool) inherit(w *worker, exit proc.Exit, do *chores) (hurt bool) {
 			}
 			silent := first && w.reason != nil && w.reason.Kind == tandem.KindTimeout
 			if p.lost[t]++; p.lost[t] >= maxLost || silent {
-				p.crash(w, i, exit, do)
+				p.crash(w, i, exit, stack, do)
 				return true
 			}
 			if seq <= started {
@@ -67,12 +70,15 @@ func (p *Pool) inherit(w *worker, exit proc.Exit, do *chores) (hurt bool) {
 }
 
 // crash ends a task whose worker died under it.
-func (p *Pool) crash(w *worker, i uint32, exit proc.Exit, do *chores) {
+func (p *Pool) crash(w *worker, i uint32, exit proc.Exit, stack *tandem.Stack, do *chores) {
 	t := w.slots[i].task
 	p.attempted(t)
 	e := &tandem.Error{Op: "run", Kind: tandem.KindCrash, Reason: exit.Reason(), Trace: exit.Tail,
 		Message: "worker " + w.name() + " (pid " + strconv.Itoa(w.process.PID()) + ") died under it: " + exit.String(),
 		Hint:    "the other items are not affected; run the handler on this item alone to see why"}
+	if exit.Signal == 0 {
+		e.Message += " (exited without result)"
+	}
 	if w.parallel > 1 {
 		e.Hint = "other items that ran in the same worker ended with it; mode: process gives each item a process of its own"
 	}
@@ -80,7 +86,9 @@ func (p *Pool) crash(w *worker, i uint32, exit proc.Exit, do *chores) {
 		e.Kind, e.Message = w.reason.Kind, w.reason.Message
 		e.Hint = cmp.Or(w.reason.Hint, e.Hint)
 	}
+	name(e, stack)
 	t.Result = tandem.Result{Outcome: tandem.Crashed, Err: e}
+	w.charges = append(w.charges, w.charge(t, &w.slots[i], tandem.Crashed))
 	if p.stop.Err() != nil { // we killed it, because the run was stopped
 		t.Result = canceled(context.Cause(p.stop))
 	}

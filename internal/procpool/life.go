@@ -14,6 +14,7 @@ import (
 
 	"tandem"
 	"tandem/internal/arena"
+	"tandem/internal/evidence"
 	"tandem/internal/proc"
 	"tandem/internal/supervise"
 	"tandem/internal/wire"
@@ -138,9 +139,8 @@ func (p *Pool) start(ctx context.Context, place int) (*worker, error) {
 		flushing: make(chan struct{}, 1), wakeRead: make(chan struct{}, 1), leave: make(chan struct{}), readDone: make(chan struct{})}
 	w.ctl.Reset()
 	spec := proc.Spec{Argv: p.cfg.Argv, Dir: p.cfg.Dir, Env: p.environ(place), Files: []*os.File{child, mem.in.File(), mem.out.File()}}
-	if p.cfg.OnOutput != nil {
-		spec.Output = func(stream int, chunk []byte) { p.cfg.OnOutput(place, stream, chunk) }
-	}
+	spec.Output = w.hear
+	w.before, w.begun = p.memory.Before(), arena.Now()
 	w.process, err = proc.Start(spec)
 	child.Close()
 	if err != nil {
@@ -148,14 +148,16 @@ func (p *Pool) start(ctx context.Context, place int) (*worker, error) {
 		p.giveArenas(mem)
 		return fail(err)
 	}
-	stop := context.AfterFunc(ctx, w.process.Kill)
+	stop := context.AfterFunc(ctx, func() { w.kill(tandem.ExitKilledByUs, stoppedRun) })
 	defer stop()
 	if err := w.handshake(); err != nil {
-		w.process.Kill()
+		w.threads = evidence.Threads(w.process.PID())
+		w.kill(tandem.ExitBoot, err.Error())
 		<-w.process.Done()
 		sock.Close()
 		p.giveArenas(mem)
 		if ctx.Err() == nil {
+			w.bootFailed(err)
 			p.event(place, "starting", "dead", err.Error())
 		}
 		return fail(err)
@@ -228,6 +230,9 @@ func (w *worker) readied(payload []byte) error {
 		return &tandem.Error{Kind: tandem.KindProtocol, Message: fmt.Sprintf("READY speaks protocol %d, want %d (%v)", r.Protocol, wire.Version, err)}
 	}
 	w.parallel, w.halts = 1, r.Halt
+	if proc.MayAsk(r.Dump) {
+		w.dump = r.Dump
+	}
 	switch r.Mode {
 	case tandem.Thread:
 		w.parallel = w.p.cfg.Threads
@@ -259,11 +264,17 @@ func refused(f wire.Frame, payload []byte) error {
 }
 
 func (w *worker) diedAtStart() error {
-	w.process.Kill()
+	select {
+	case <-w.process.Gone():
+	case <-time.After(channelGrace):
+		w.kill(tandem.ExitBoot, "it closed its channel before it was ready")
+	}
 	<-w.process.Done()
 	x := w.process.Exit()
-	return &tandem.Error{Kind: tandem.KindCrash, Message: "the worker ended before it was ready: " + x.String(), Trace: x.Tail,
+	e := &tandem.Error{Kind: tandem.KindCrash, Message: "the worker ended before it was ready: " + x.String(), Trace: x.Tail,
 		Hint: "run it by hand to see why: " + fmt.Sprint(w.p.cfg.Argv)}
+	name(e, w.lastWords(x))
+	return e
 }
 
 // attend notices the end of the process, also when a child of it keeps the channel open.
@@ -280,7 +291,9 @@ func (p *Pool) end(w *worker, reason *tandem.Error) {
 	}
 	p.leave(w)
 	p.mu.Unlock()
-	w.process.Kill()
+	if reason != nil {
+		w.kill(tandem.ExitProtocol, reason.Message)
+	}
 }
 
 // leave is the part of end that needs the mutex.
@@ -327,7 +340,7 @@ func (w *worker) drain() {
 	select {
 	case <-w.process.Gone():
 	case <-time.After(w.p.cfg.Grace):
-		w.process.Kill()
+		w.killLeft()
 	}
 }
 
@@ -341,6 +354,11 @@ func (w *worker) bury() {
 	w.fills.Wait()
 	p := w.p
 	exit := w.process.Exit()
+	p.mu.Lock()
+	p.leave(w) // from here on nobody begins to ask it
+	p.mu.Unlock()
+	w.words.Wait()
+	stack := w.lastWords(exit)
 	var do chores
 	p.mu.Lock()
 	p.stats.CPU += exit.CPU
@@ -352,16 +370,21 @@ func (w *worker) bury() {
 	if w.reason != nil {
 		why = w.reason.Message
 	}
-	hurt := p.inherit(w, exit, &do)
-	if hurt || held && !w.draining || w.reason != nil || !w.retired && !w.bye {
+	hurt := p.inherit(w, exit, stack, &do)
+	died := hurt || held && !w.draining || w.reason != nil || !w.retired && !w.bye
+	if died {
 		p.stats.Crashes++
 	}
+	died = w.worthReport(died)
 	w.flushClosed()
 	p.pump(&do)
 	p.checkEmpty()
 	p.mu.Unlock()
 	w.sock.Close()
 	p.event(w.place, "draining", "dead", why)
+	if died {
+		w.report(exit, stack)
+	}
 	p.finish(&do, true)
 	if w.draining {
 		w.mem.close() // it may be that no worker follows

@@ -6,6 +6,7 @@ import (
 	"iter"
 	"os"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -92,12 +93,25 @@ func behave(_ context.Context, s string) (string, error) {
 		time.Sleep(d)
 	case "panic":
 		panic("oh")
+	case "panic-beside":
+		go parse(nil, 7)
+		time.Sleep(time.Minute)
+	case "deadlock": // the runtime finds it
+		var mu sync.Mutex
+		mu.Lock()
+		mu.Lock()
+	case "spin":
+		for spinning := true; spinning; {
+			spinning = len(s) > 0
+		}
 	case "print":
 		fmt.Println("hello from the handler")
 		fmt.Fprintln(os.Stderr, "and from stderr")
 	}
 	return s, nil
 }
+
+func parse(fields []int, i int) int { return fields[i] }
 
 func testConfig(handler string) Config {
 	return Config{Step: "test", Argv: []string{os.Args[0]}, Handler: handler, Workers: 2, ArenaSize: 64 << 20}

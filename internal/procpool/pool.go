@@ -20,6 +20,7 @@ import (
 
 	"tandem"
 	"tandem/internal/arena"
+	"tandem/internal/evidence"
 	"tandem/internal/wire"
 )
 
@@ -45,8 +46,12 @@ type Config struct {
 
 	Timeout      time.Duration // for one attempt; zero means none
 	StartTimeout time.Duration // until READY; zero means 60 s
+	AskWithin    time.Duration // for a worker to say where it is before a timeout kills it; zero means 300 ms
 	Grace        time.Duration // for a drain, or for an answer to CANCEL; zero means 1 s
 	ArenaSize    int64         // bytes each way; zero means arena.DefaultSize
+
+	Redact  func(tandem.Value) tandem.Value // takes secrets out of the inputs that crash reports show; may be nil
+	OnCrash func(tandem.Crash)              // told of each worker that died or was killed while serving; may be nil; must not block for long
 
 	OnEvent  func(tandem.Event)                     // told of worker states; may be nil; must not block
 	OnOutput func(worker, stream int, chunk []byte) // told what workers print; may be nil; must not block
@@ -62,6 +67,7 @@ func (c Config) withDefaults() Config {
 	c.Home = cmp.Or(c.Home, c.Dir, ".")
 	c.StartTimeout = cmp.Or(c.StartTimeout, time.Minute)
 	c.Grace = cmp.Or(c.Grace, time.Second)
+	c.AskWithin = cmp.Or(c.AskWithin, 300*time.Millisecond)
 	c.ArenaSize = cmp.Or(c.ArenaSize, arena.DefaultSize)
 	return c
 }
@@ -97,6 +103,7 @@ type Pool struct {
 	arenas   []*arenas     // for the next worker
 	lost     map[*tandem.Task]int
 	lastSeen int64
+	memory   evidence.Memory
 }
 
 // New makes a pool; nothing runs before Run.
@@ -187,7 +194,7 @@ func (p *Pool) setReady() {
 	}
 }
 
-func isClosed(c chan struct{}) bool {
+func isClosed(c <-chan struct{}) bool {
 	select {
 	case <-c:
 		return true

@@ -61,8 +61,18 @@ func (w *worker) readEnded(err error) {
 			Hint: "the worker program breaks the protocol: see protocol/SPEC.md"})
 		return
 	}
-	w.p.end(w, nil)
+	w.p.mu.Lock()
+	w.p.leave(w)
+	w.p.mu.Unlock()
+	select {
+	case <-w.process.Gone():
+	case <-time.After(channelGrace): // the channel of a process that is dying ends before the process
+		w.kill(tandem.ExitProtocol, "it closed its channel and went on")
+	}
 }
+
+// channelGrace is how long a worker may be there after its channel has ended.
+const channelGrace = 200 * time.Millisecond
 
 // handle takes every whole frame in rbuf: decode and copy first, then settle all under one lock.
 func (w *worker) handle() error {
@@ -111,7 +121,7 @@ func (w *worker) handle() error {
 func (w *worker) ended(n int) []*tandem.Task { return make([]*tandem.Task, 0, n) }
 
 func (w *worker) setWindowNow() {
-	if !w.dead && !w.retired {
+	if !w.dead && !w.retired && !w.suspect {
 		// Doubling from a small start: one quick item does not make a hundred wait behind the next, which may be slow.
 		w.setWindow(min(windowFor(w.parallel, w.p.service), max(2*w.window, 2*w.parallel)))
 	}
@@ -190,6 +200,9 @@ func (p *Pool) settle(w *worker, a *answer, do *chores) error {
 	if s == nil {
 		return &wire.Fault{Reason: fmt.Sprintf("answer for task %#x, which does not run on this worker", a.id)}
 	}
+	if s.expired {
+		return nil // too late by a little: it is being asked where it is
+	}
 	t := s.task
 	if a.mark&wire.More != 0 {
 		s.total += int64(len(a.value.Data)) + 64
@@ -205,6 +218,7 @@ func (p *Pool) settle(w *worker, a *answer, do *chores) error {
 	p.service += (min(a.service, time.Second) - p.service) / 8
 	p.stats.Service += a.service
 	w.served = true
+	w.done++
 	if t != nil {
 		p.attempted(t)
 		p.forget(t)
@@ -213,8 +227,9 @@ func (p *Pool) settle(w *worker, a *answer, do *chores) error {
 		do.ended = append(do.ended, t)
 	}
 	w.drop(i)
-	if w.retired && w.inflight == w.abandoned && (w.abandoned > 0 || !w.draining) {
-		w.process.Kill()
+	asked := w.answered == nil || isClosed(w.answered) // else who asks will end it
+	if w.retired && asked && w.inflight == w.abandoned && (w.abandoned > 0 || !w.draining) {
+		w.kill(tandem.ExitTimeout, ranOn)
 	}
 	return nil
 }

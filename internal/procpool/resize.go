@@ -106,7 +106,7 @@ func (w *worker) linger(run context.Context) {
 				p.mu.Lock()
 				p.retire(w)
 				p.mu.Unlock()
-				w.process.Kill()
+				w.kill(tandem.ExitKilledByUs, stoppedRun)
 			}
 			return
 		case <-tick.C:
@@ -127,7 +127,7 @@ func (w *worker) linger(run context.Context) {
 		p.mu.Unlock()
 		p.finish(&do, true)
 		if now-moved > int64(p.cfg.Grace) {
-			w.process.Kill() // it has ended all it could end, or hangs in handlers whose time is up
+			w.killLeft() // it has ended all it could end, or hangs in handlers whose time is up
 		}
 	}
 }

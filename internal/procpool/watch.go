@@ -70,7 +70,7 @@ func (p *Pool) trim() {
 		w.mem.out.Discard(controlSize+keepWarm, controlSize+p.cfg.ArenaSize)
 		w.fills.Done()
 		p.mu.Lock()
-		if !w.dead && !w.retired {
+		if !w.dead && !w.retired && !w.suspect {
 			w.setWindow(window)
 			p.pump(&do)
 			p.room.Broadcast()
@@ -80,57 +80,54 @@ func (p *Pool) trim() {
 
 func (p *Pool) look(now int64) {
 	var do chores
-	var kill []*worker
 	p.mu.Lock()
 	p.lastSeen = now
 	for _, w := range slices.Concat(p.workers, p.leaving) {
-		if w.dead {
+		if w.dead || w.suspect {
 			continue
 		}
-		late := false
 		for s := range w.parallel {
 			id, since := w.ctl.Slot(s)
 			if since == 0 || now-since <= int64(p.cfg.Timeout) {
 				continue
 			}
-			if s, i := w.find(id); s != nil && !s.abandoned && s.task != nil {
-				p.expire(w, i, now, &do)
-				late = true
+			switch s, i := w.find(id); {
+			case s == nil || s.abandoned || s.task == nil:
+			case w.parallel == 1:
+				// The items behind it go back when the process is really gone.
+				s.expired = true
+				p.doubt(w, func(do *chores) { p.expire(w, i, do) }, tandem.ExitTimeout, "an item ran longer than "+p.cfg.Timeout.String())
+			default:
+				p.expire(w, i, &do)
 			}
 		}
-		switch {
-		case late && w.parallel == 1:
-			// The slot is free for a replacement at once; the items behind it go back when the process is really gone.
-			w.reason = &tandem.Error{Kind: tandem.KindTimeout, Message: "killed: an item ran longer than " + p.cfg.Timeout.String()}
-			p.leave(w)
-			kill = append(kill, w)
-		case w.silent(now):
-			w.reason = &tandem.Error{Kind: tandem.KindTimeout, Message: "killed: the worker neither answers nor says what it runs"}
-			p.leave(w)
-			kill = append(kill, w)
+		if !w.suspect && w.silent(now) {
+			p.doubt(w, nil, tandem.ExitHung, "the worker neither answers nor says what it runs")
 		}
 	}
 	p.checkEmpty()
 	p.mu.Unlock()
-	for _, w := range kill {
-		w.process.Kill()
-	}
 	p.finish(&do, true)
 }
 
-// expire ends a task as timed out. In a worker that runs several, the handler gets a CANCEL; one that ignores it keeps its thread until the
+// expire ends a task as timed out. The mutex is held. In a worker that runs several, the handler gets a CANCEL; one that ignores it keeps its thread until the
 // worker is retired.
-func (p *Pool) expire(w *worker, i uint32, now int64, do *chores) {
+func (p *Pool) expire(w *worker, i uint32, do *chores) {
 	s := &w.slots[i]
 	t := s.task
 	p.attempted(t)
 	p.forget(t)
 	p.stats.Service += p.cfg.Timeout
-	t.Result = tandem.Result{Outcome: tandem.TimedOut, Service: p.cfg.Timeout, Err: &tandem.Error{Op: "run", Kind: tandem.KindTimeout,
-		Message: fmt.Sprintf("not done after %v, killed", p.cfg.Timeout), Hint: "raise the step's timeout, or find out what it waits for"}}
+	e := &tandem.Error{Op: "run", Kind: tandem.KindTimeout,
+		Message: fmt.Sprintf("not done after %v, killed", p.cfg.Timeout), Hint: "raise the step's timeout, or find out what it waits for"}
+	if w.parallel == 1 {
+		name(e, w.hung)
+	}
+	t.Result = tandem.Result{Outcome: tandem.TimedOut, Service: p.cfg.Timeout, Err: e}
+	late := w.charge(t, s, tandem.TimedOut)
 	p.held--
 	do.ended = append(do.ended, t)
-	s.task, s.abandoned = nil, true
+	s.task, s.abandoned, s.expired, s.late = nil, true, false, &late
 	w.abandoned++
 	if w.parallel == 1 {
 		return
@@ -146,16 +143,33 @@ func (p *Pool) expire(w *worker, i uint32, now int64, do *chores) {
 func (p *Pool) overdue(w *worker, i uint32, gen uint32) {
 	p.mu.Lock()
 	var do chores
-	alone := false
-	if !w.dead && w.slots[i].gen == gen {
+	stuck := !w.dead && w.slots[i].gen == gen
+	ask := stuck && w.answered == nil
+	if stuck {
 		p.retire(w)
 		w.sayDrain(&do)
-		alone = w.inflight == w.abandoned
 	}
+	if ask {
+		w.answered = make(chan struct{})
+		w.words.Add(1)
+	}
+	answered := w.answered
 	p.mu.Unlock()
 	p.finish(&do, true)
+	if ask {
+		w.ask()
+		w.words.Done()
+		close(answered)
+	}
+	if !stuck {
+		return
+	}
+	<-answered
+	p.mu.Lock()
+	alone := !w.dead && w.inflight == w.abandoned
+	p.mu.Unlock()
 	if alone {
-		w.process.Kill()
+		w.kill(tandem.ExitTimeout, ranOn)
 	}
 }
 

@@ -2,10 +2,12 @@ package procpool
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"tandem"
 	"tandem/internal/arena"
+	"tandem/internal/evidence"
 	"tandem/internal/proc"
 	"tandem/internal/wire"
 )
@@ -43,8 +45,23 @@ type worker struct {
 	draining  bool          // it was told to start nothing more and to go
 	halts     bool          // it looks at the control page's halt before it starts a task
 	recalled  bool          // what it had not started was taken back
+	suspect   bool          // an item's time is up in it, or it is silent: it is asked where it is, then killed
+	answered  chan struct{} // closed when it was asked where it is, because a handler ran on after its time was up; nil before
 	reason    *tandem.Error // why we ended it
 	progress  int64         // coarse time of the last answer
+
+	// What is known when it dies; see words.go.
+	said    evidence.Tail // its standard error
+	asking  atomic.Bool   // what it writes is meant for us
+	dump    int           // the signal that makes it write its stacks; 0 for none
+	words   sync.WaitGroup
+	hung    *tandem.Stack       // where the handler was when it was asked; read after words.Wait
+	threads []tandem.ThreadView // the same in the kernel's words
+	killed  atomic.Pointer[killing]
+	before  evidence.Kills
+	begun   int64 // when it was started
+	done    int64 // tasks it has answered
+	charges []charge
 
 	flushing chan struct{} // wakes the flusher
 	wakeRead chan struct{} // wakes the reader
@@ -72,6 +89,8 @@ type slot struct {
 	total     int64
 	sentAt    int64
 	abandoned bool
+	expired   bool    // its time is up, and the worker is being asked where it is
+	late      *charge // the task that was here, once it is abandoned
 }
 
 func (s *slot) id(index uint32) uint64 { return uint64(s.gen)<<32 | uint64(index) }

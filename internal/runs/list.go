@@ -123,14 +123,21 @@ func size(path string) (total int64) {
 
 // Latest is the newest run of a flow that was stopped; ok is false when there is none.
 func Latest(root, flow string) (e Entry, ok bool, err error) {
+	all, err := of(root, flow, Stopped)
+	if len(all) > 0 {
+		return all[0], true, nil
+	}
+	return Entry{}, false, err
+}
+
+// Going are the runs of a flow that are going on.
+func Going(root, flow string) ([]Entry, error) { return of(root, flow, Running) }
+
+// of are the runs of a flow that are in a state, the newest first.
+func of(root, flow string, s State) ([]Entry, error) {
 	all, _, err := List(root)
 	if b, err := json.Marshal(flow); err == nil { // a path that is no UTF-8 looks different in run.json
 		_ = json.Unmarshal(b, &flow)
 	}
-	for _, e := range all {
-		if e.Flow == flow && e.State == Stopped {
-			return e, true, nil
-		}
-	}
-	return Entry{}, false, err
+	return slices.DeleteFunc(all, func(e Entry) bool { return e.Flow != flow || e.State != s }), err
 }

@@ -34,6 +34,7 @@ type ReadyBody struct {
 	Mode     tandem.Mode `json:"mode"`
 	Language string      `json:"language"`
 	Halt     bool        `json:"halt,omitempty"` // it looks at the control page's halt before it starts a task
+	Dump     int         `json:"dump,omitempty"` // the signal that makes it write the stacks of its threads to standard error; 0 for none
 }
 
 // ErrorBody is the JSON of ERROR.

@@ -1,0 +1,85 @@
+package evidence
+
+import (
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Kills counts what the kernel has killed for memory.
+type Kills struct {
+	Machine int64 // on the whole machine, or in this container's view of it; -1 when it is not shown
+	Group   int64 // in the control group of this process and below; -1 when it is not shown
+}
+
+// Memory remembers counts, so that a death can be compared with what was counted before it. Safe for many callers; the zero value is ready.
+type Memory struct {
+	mu   sync.Mutex
+	at   time.Time
+	seen Kills
+}
+
+// fresh is how old a count may be that stands for the time before a process.
+const fresh = time.Second
+
+// Before is the count for a process that is about to start. It reads the system at most once a second: a kill in the second before is then taken for one after.
+func (m *Memory) Before() Kills {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if time.Since(m.at) > fresh {
+		m.at, m.seen = time.Now(), Counted()
+	}
+	return m.seen
+}
+
+// Counted reads the counts now.
+func Counted() Kills {
+	k := Kills{Machine: -1, Group: -1}
+	if b, err := os.ReadFile("/proc/vmstat"); err == nil {
+		k.Machine = field(string(b), "oom_kill")
+	}
+	if b, err := os.ReadFile("/proc/self/cgroup"); err == nil {
+		k.Group = groupKills(string(b), "/sys/fs/cgroup")
+	}
+	return k
+}
+
+// groupKills finds the count of the group that lines of /proc/PID/cgroup name.
+func groupKills(lines, root string) int64 {
+	for line := range strings.Lines(lines) {
+		part := strings.SplitN(strings.TrimSpace(line), ":", 3)
+		if len(part) < 3 {
+			continue
+		}
+		file := ""
+		switch {
+		case part[1] == "":
+			file = filepath.Join(root, part[2], "memory.events")
+		case strings.Contains(","+part[1]+",", ",memory,"):
+			file = filepath.Join(root, "memory", part[2], "memory.oom_control")
+		default:
+			continue
+		}
+		if b, err := os.ReadFile(file); err == nil {
+			if n := field(string(b), "oom_kill"); n >= 0 {
+				return n
+			}
+		}
+	}
+	return -1
+}
+
+// field is the number after name at the beginning of a line, or -1.
+func field(text, name string) int64 {
+	for line := range strings.Lines(text) {
+		if rest, ok := strings.CutPrefix(line, name+" "); ok {
+			if n, err := strconv.ParseInt(strings.TrimSpace(rest), 10, 64); err == nil {
+				return n
+			}
+		}
+	}
+	return -1
+}

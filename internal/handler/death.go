@@ -1,0 +1,57 @@
+package handler
+
+import (
+	"cmp"
+	"sync"
+	"time"
+
+	"tandem"
+	"tandem/internal/evidence"
+	"tandem/internal/proc"
+)
+
+// death gathers what is known about a command that may not end well.
+type death struct {
+	step   string
+	t      *tandem.Task
+	before evidence.Kills
+	shell  bool
+	said   [2]evidence.Tail // Java writes its last words to standard output
+
+	mu      sync.Mutex // the command may end by itself while it is looked at
+	threads []tandem.ThreadView
+}
+
+func (d *death) hear(stream int, chunk []byte) { d.said[stream-1].Add(chunk) }
+
+// doomed looks at the command before it is killed.
+func (d *death) doomed(pid int) {
+	threads := evidence.Threads(pid)
+	d.mu.Lock()
+	d.threads = threads
+	d.mu.Unlock()
+}
+
+// report adds to r what the command's runtime said about its end, and the report of its death. One that ended in good order, even if with a bad exit code, has none.
+func (d *death) report(x proc.Ended, r tandem.Result, as tandem.ExitReason, killed string) tandem.Result {
+	e := evidence.Exit{Code: x.Code, Signal: x.Signal}
+	stack := evidence.Find(d.said[1].Text(), e)
+	if stack == nil {
+		stack = evidence.Find(d.said[0].Text(), e)
+	}
+	if stack != nil && killed == "" {
+		r.Err.Message += evidence.Phrase(stack)
+		r.Err.Trace = stack.Text
+	}
+	passedOn := d.shell && e.PassedOn() != ""
+	if x.Signal == "" && killed == "" && !passedOn && (stack == nil || evidence.Exception(stack)) {
+		return r
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	c := tandem.Crash{Time: time.Now(), Step: d.step, PID: x.PID, Item: d.t.ID, Root: cmp.Or(d.t.Root, d.t.ID), Attempt: d.t.Attempts, Outcome: r.Outcome, Threads: d.threads,
+		Stderr: d.said[1].Last(), Seconds: x.WallClock.Seconds(), Age: x.WallClock.Seconds(), CPU: x.CPU.Seconds(), PeakRSS: x.MaxRSS}
+	evidence.Judge(evidence.Death{Exit: e, Signal: x.Signal, Shell: d.shell, Killed: killed, As: as, Before: d.before, After: evidence.Counted(), Stack: stack}, &c)
+	r.Crash = &c
+	return r
+}

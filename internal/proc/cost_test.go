@@ -1,0 +1,61 @@
+package proc
+
+import (
+	"flag"
+	"os/exec"
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+)
+
+var (
+	costRounds = flag.Int("cost", 20, "rounds of TestCost")
+	costHeap   = flag.Int("cost-heap", 0, "MiB of memory that TestCost holds meanwhile")
+)
+
+// What a start costs beside a plain one, in turns. It asserts nothing but that both work: run it with -v -cost 500 [-cost-heap 2048].
+func TestCost(t *testing.T) {
+	hold := make([]byte, *costHeap<<20)
+	for i := 0; i < len(hold); i += 4096 {
+		hold[i] = 1
+	}
+	t.Log(Containment())
+	names := []string{"plain os/exec", "direct", "contained"}
+	var begun, ended [3][]time.Duration
+	for range *costRounds {
+		for i := range names {
+			at := time.Now()
+			switch i {
+			case 0:
+				cmd := exec.Command("/bin/true")
+				cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+				if err := cmd.Start(); err != nil {
+					t.Fatal(err)
+				}
+				begun[i] = append(begun[i], time.Since(at))
+				if err := cmd.Wait(); err != nil {
+					t.Fatal(err)
+				}
+			default:
+				p, err := start(Spec{Argv: []string{"/bin/true"}}, i == 1)
+				if err != nil {
+					t.Fatal(err)
+				}
+				begun[i] = append(begun[i], time.Since(at))
+				<-p.Done()
+				if x := p.Exit(); x.Code != 0 {
+					t.Fatal(x)
+				}
+			}
+			ended[i] = append(ended[i], time.Since(at))
+		}
+	}
+	for i, name := range names {
+		slices.Sort(begun[i])
+		slices.Sort(ended[i])
+		n := *costRounds
+		t.Logf("%-14s started p50 %v p95 %v   ended p50 %v p95 %v", name, begun[i][n/2], begun[i][n*95/100], ended[i][n/2], ended[i][n*95/100])
+	}
+	_ = hold
+}

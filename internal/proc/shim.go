@@ -1,0 +1,344 @@
+package proc
+
+import (
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// This file runs in processes that were forked and not executed: the shim, and its child until it becomes the program. Of the threads only one is there,
+// and locks of the runtime may be held for ever by those that are not. So nothing here may allocate, grow the stack, write a pointer or enter the
+// scheduler: only raw system calls, on numbers and on memory that the warden prepared. The linker holds the functions to it by their nosplit mark. A fork is a
+// private copy, so the variables below belong to each shim alone.
+
+// What a shim says to the application, as the first of eight numbers in a packet. The kernel adds who sent it, as a pid of the reader's namespace.
+const (
+	sayHello   = iota + 1 // from the process that will be the program
+	sayFailed             // stage, errno: it will not be
+	sayRunning            // from the shim: the program runs, or its failure has been told
+	sayExit               // wait status, user and system time in microseconds, kilobytes of memory
+	sayEmpty              // nothing of its tree is left
+	sayAble               // the answer to a trial
+)
+
+// Stages at which a start may fail.
+const (
+	atFork = iota + 1
+	atUser
+	atMount
+	atProc
+	atDir
+	atFiles
+	atExec
+	atGroup
+)
+
+const (
+	maxFiles = 240 // the kernel passes at most 253 descriptors at once
+	// rounds of killing before a shim gives up on what cannot be killed, of about two milliseconds each.
+	maxRounds = 5000
+)
+
+type packet [8]int64
+
+// order is what the warden wants of the next shim.
+type order struct {
+	flags           uintptr // for clone
+	trial           bool    // only try the isolation
+	ctl, dir        uintptr
+	n               uintptr // descriptors 0 to n-1 of the program
+	fds             [maxFiles]uintptr
+	path, argv, env uintptr
+	uidMap, gidMap  uintptr
+	uidLen, gidLen  uintptr
+}
+
+var ordered order
+
+// Constants in C's spelling, their addresses, and the shim's own memory.
+var (
+	cName, cRoot, cProc, cNone, cDeny          = cString("tandem-shim"), cString("/"), cString("proc"), cString("none"), cString("deny")
+	cProcDir, cUIDMap, cGIDMap, cGroups, cKids = cString("/proc"), cString("/proc/self/uid_map"), cString("/proc/self/gid_map"), cString("/proc/self/setgroups"), cString("/proc/thread-self/children")
+
+	everySignal        = ^uint64(0)
+	childSignal uint64 = 1 << (unix.SIGCHLD - 1)
+	formerMask  uint64
+	// The signals that were ignored when the warden began: a program inherits that.
+	ignoredSignals uint64
+	defaultAction  sigaction
+	shimPacket     packet
+	shimPoll       [2]unix.PollFd
+	shimUsage      syscall.Rusage
+	shimStatus     int32
+	shimWorker     uintptr
+	shimEnded      bool
+	shimBuffer     [4096]byte
+	shimInterval   = unix.Timespec{Nsec: 2e6}
+)
+
+// sigaction is the kernel's; all zero means the default.
+type sigaction struct {
+	handler, flags, restorer uintptr
+	mask                     uint64
+}
+
+func noteIgnored() {
+	for sig := uintptr(1); sig <= 64; sig++ {
+		var now sigaction
+		_, _, err := syscall.RawSyscall6(unix.SYS_RT_SIGACTION, sig, 0, uintptr(unsafe.Pointer(&now)), 8, 0, 0)
+		if err == 0 && now.handler == 1 {
+			ignoredSignals |= 1 << (sig - 1)
+		}
+	}
+}
+
+func cString(s string) uintptr {
+	b := append([]byte(s), 0)
+	cStrings = append(cStrings, b)
+	return uintptr(unsafe.Pointer(&b[0]))
+}
+
+var cStrings [][]byte // keeps them alive
+
+// launch forks a shim as ordered.
+//
+//go:nosplit
+//go:norace
+//go:nocheckptr
+func launch() (pid uintptr, err syscall.Errno) {
+	const setMask = 2
+	syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, setMask, uintptr(unsafe.Pointer(&everySignal)), uintptr(unsafe.Pointer(&formerMask)), 8, 0, 0)
+	pid, _, err = syscall.RawSyscall6(unix.SYS_CLONE, ordered.flags|uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
+	if err == 0 && pid == 0 {
+		shim()
+	}
+	syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, setMask, uintptr(unsafe.Pointer(&formerMask)), 0, 8, 0, 0)
+	return pid, err
+}
+
+// shim is the first process of a program's tree. It never returns.
+//
+//go:nosplit
+//go:norace
+//go:nocheckptr
+func shim() {
+	syscall.RawSyscall(unix.SYS_CLOSE, wardenSocket, 0, 0) // or a warden's death could go unseen
+	syscall.RawSyscall(unix.SYS_PRCTL, unix.PR_SET_NAME, cName, 0)
+	syscall.RawSyscall(unix.SYS_SETPGID, 0, 0, 0)
+	if ordered.flags&unix.CLONE_NEWUSER != 0 {
+		shimWrite(cGroups, cDeny, 4)
+		shimWrite(cUIDMap, ordered.uidMap, ordered.uidLen)
+		shimWrite(cGIDMap, ordered.gidMap, ordered.gidLen)
+	}
+	if ordered.flags&unix.CLONE_NEWPID != 0 {
+		if _, _, err := syscall.RawSyscall6(unix.SYS_MOUNT, cNone, cRoot, 0, unix.MS_REC|unix.MS_SLAVE, 0, 0); err != 0 {
+			shimFail(atMount, err)
+		}
+		if _, _, err := syscall.RawSyscall6(unix.SYS_MOUNT, cProc, cProcDir, cProc, unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, 0, 0); err != 0 {
+			shimFail(atProc, err)
+		}
+	} else {
+		if _, _, err := syscall.RawSyscall6(unix.SYS_PRCTL, unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0, 0); err != 0 {
+			shimFail(atFork, err)
+		}
+	}
+	if ordered.trial {
+		shimSay(ordered.ctl, sayAble, 0, 0, 0, 0)
+		syscall.RawSyscall(unix.SYS_EXIT_GROUP, 0, 0, 0)
+	}
+	// Nobody may be left who wants it.
+	if n, _, err := syscall.RawSyscall6(unix.SYS_RECVFROM, ordered.ctl, uintptr(unsafe.Pointer(&shimBuffer)), 1, unix.MSG_PEEK|unix.MSG_DONTWAIT, 0, 0); err == 0 && n == 0 {
+		syscall.RawSyscall(unix.SYS_EXIT_GROUP, 0, 0, 0)
+	}
+	deaths, _, err := syscall.RawSyscall6(unix.SYS_SIGNALFD4, ^uintptr(0), uintptr(unsafe.Pointer(&childSignal)), 8, unix.SFD_CLOEXEC|unix.SFD_NONBLOCK, 0, 0)
+	if err != 0 {
+		shimFail(atFiles, err)
+	}
+	self, _, _ := syscall.RawSyscall(unix.SYS_GETPID, 0, 0, 0)
+	// Until it executes, the child shares our memory, and we wait: what it writes, it writes for both.
+	worker, errno := vfork(unix.CLONE_VFORK | unix.CLONE_VM | uintptr(unix.SIGCHLD))
+	if errno != 0 {
+		shimFail(atFork, syscall.Errno(errno))
+	}
+	if worker == 0 {
+		become(self)
+	}
+	shimWorker = worker
+	// What the program reads and writes must end with the program: the shim keeps two descriptors.
+	syscall.RawSyscall(unix.SYS_DUP3, ordered.ctl, 0, unix.O_CLOEXEC)
+	syscall.RawSyscall(unix.SYS_DUP3, deaths, 1, unix.O_CLOEXEC)
+	if _, _, err := syscall.RawSyscall(unix.SYS_CLOSE_RANGE, 2, uintptr(^uint32(0)), 0); err != 0 {
+		for fd := uintptr(2); fd < 4096; fd++ {
+			syscall.RawSyscall(unix.SYS_CLOSE, fd, 0, 0)
+		}
+	}
+	shimSay(0, sayRunning, 0, 0, 0, 0)
+	shimWatch()
+	if shimPurge() {
+		shimSay(0, sayEmpty, 0, 0, 0, 0)
+	}
+	syscall.RawSyscall(unix.SYS_EXIT_GROUP, 0, 0, 0)
+}
+
+// become turns the shim's child into the program.
+//
+//go:nosplit
+//go:norace
+//go:nocheckptr
+func become(parent uintptr) {
+	syscall.RawSyscall(unix.SYS_SETPGID, 0, 0, 0)
+	syscall.RawSyscall6(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0, 0)
+	if now, _, _ := syscall.RawSyscall(unix.SYS_GETPPID, 0, 0, 0); now != parent {
+		syscall.RawSyscall(unix.SYS_EXIT_GROUP, 127, 0, 0) // the shim died before it could be seen
+	}
+	shimSay(ordered.ctl, sayHello, 0, 0, 0, 0)
+	if _, _, err := syscall.RawSyscall(unix.SYS_FCHDIR, ordered.dir, 0, 0); err != 0 {
+		shimFail(atDir, err)
+	}
+	for i := uintptr(0); i < ordered.n; i++ {
+		if _, _, err := syscall.RawSyscall(unix.SYS_DUP3, ordered.fds[i], i, 0); err != 0 {
+			shimFail(atFiles, err)
+		}
+	}
+	// A signal that comes now must not find the runtime's handlers.
+	for sig := uintptr(1); sig <= 64; sig++ {
+		if ignoredSignals>>(sig-1)&1 == 0 {
+			syscall.RawSyscall6(unix.SYS_RT_SIGACTION, sig, uintptr(unsafe.Pointer(&defaultAction)), 0, 8, 0, 0)
+		}
+	}
+	syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, 2, uintptr(unsafe.Pointer(&formerMask)), 0, 8, 0, 0)
+	_, _, err := syscall.RawSyscall(unix.SYS_EXECVE, ordered.path, ordered.argv, ordered.env)
+	shimFail(atExec, err)
+}
+
+// shimWatch returns when the program has ended, is to be killed, or has nobody left who wants it.
+//
+//go:nosplit
+//go:norace
+//go:nocheckptr
+func shimWatch() {
+	shimPoll[0] = unix.PollFd{Fd: 0, Events: unix.POLLIN}
+	shimPoll[1] = unix.PollFd{Fd: 1, Events: unix.POLLIN}
+	for {
+		shimReap()
+		if shimEnded {
+			return
+		}
+		syscall.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&shimPoll)), 2, 0, 0, 0, 0)
+		if shimPoll[0].Revents != 0 { // an order to kill and the application's death mean the same
+			return
+		}
+		syscall.RawSyscall(unix.SYS_READ, 1, uintptr(unsafe.Pointer(&shimBuffer)), uintptr(len(shimBuffer)))
+	}
+}
+
+// shimReap buries every child that has ended; it says whether there may be more to come.
+//
+//go:nosplit
+//go:norace
+//go:nocheckptr
+func shimReap() bool {
+	for {
+		pid, _, err := syscall.RawSyscall6(unix.SYS_WAIT4, ^uintptr(0), uintptr(unsafe.Pointer(&shimStatus)), unix.WNOHANG|unix.WALL, uintptr(unsafe.Pointer(&shimUsage)), 0, 0)
+		if err != 0 {
+			return err != unix.ECHILD
+		}
+		if pid == 0 {
+			return true
+		}
+		if pid == shimWorker && !shimEnded {
+			shimEnded = true
+			shimSay(0, sayExit, int64(shimStatus), int64(shimUsage.Utime.Sec)*1e6+int64(shimUsage.Utime.Usec),
+				int64(shimUsage.Stime.Sec)*1e6+int64(shimUsage.Stime.Usec), int64(shimUsage.Maxrss))
+		}
+	}
+}
+
+// shimPurge kills the tree until nothing of it is left; false when something cannot be killed.
+//
+//go:nosplit
+//go:norace
+//go:nocheckptr
+func shimPurge() bool {
+	for round := 0; shimReap(); round++ {
+		if round == maxRounds {
+			return false
+		}
+		if ordered.flags&unix.CLONE_NEWPID != 0 {
+			syscall.RawSyscall(unix.SYS_KILL, ^uintptr(0), uintptr(unix.SIGKILL), 0) // all of the namespace but ourselves
+		} else {
+			shimWalk()
+		}
+		if shimReap() {
+			shimInterval = unix.Timespec{Nsec: 2e6} // the kernel leaves in it what was not waited
+			syscall.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&shimPoll[1])), 1, uintptr(unsafe.Pointer(&shimInterval)), 0, 0, 0)
+			syscall.RawSyscall(unix.SYS_READ, 1, uintptr(unsafe.Pointer(&shimBuffer)), uintptr(len(shimBuffer)))
+		}
+	}
+	return true
+}
+
+// shimWalk kills the shim's children. What they leave behind becomes the shim's, which is the reaper of its tree, and is killed in the next round.
+//
+//go:nosplit
+//go:norace
+//go:nocheckptr
+func shimWalk() {
+	fd, _, err := syscall.RawSyscall6(unix.SYS_OPENAT, unix.AT_FDCWD&(1<<64-1), cKids, unix.O_RDONLY|unix.O_CLOEXEC, 0, 0, 0)
+	if err != 0 {
+		if !shimEnded { // not reaped: the id is still the program's
+			syscall.RawSyscall(unix.SYS_KILL, -shimWorker, uintptr(unix.SIGKILL), 0)
+		}
+		return
+	}
+	pid := uintptr(0)
+	for {
+		n, _, err := syscall.RawSyscall(unix.SYS_READ, fd, uintptr(unsafe.Pointer(&shimBuffer)), uintptr(len(shimBuffer)))
+		if err != 0 || n == 0 {
+			break
+		}
+		for i := uintptr(0); i < n; i++ {
+			if c := shimBuffer[i&4095]; c >= '0' && c <= '9' {
+				pid = pid*10 + uintptr(c-'0')
+			} else if pid != 0 {
+				syscall.RawSyscall(unix.SYS_KILL, pid, uintptr(unix.SIGKILL), 0)
+				pid = 0
+			}
+		}
+	}
+	if pid != 0 {
+		syscall.RawSyscall(unix.SYS_KILL, pid, uintptr(unix.SIGKILL), 0)
+	}
+	syscall.RawSyscall(unix.SYS_CLOSE, fd, 0, 0)
+}
+
+//go:nosplit
+//go:norace
+//go:nocheckptr
+func shimSay(fd uintptr, what, a, b, c, d int64) {
+	shimPacket[0], shimPacket[1], shimPacket[2], shimPacket[3], shimPacket[4] = what, a, b, c, d
+	syscall.RawSyscall6(unix.SYS_SENDTO, fd, uintptr(unsafe.Pointer(&shimPacket)), unsafe.Sizeof(shimPacket), unix.MSG_NOSIGNAL, 0, 0)
+}
+
+//go:nosplit
+//go:norace
+//go:nocheckptr
+func shimFail(stage int64, err syscall.Errno) {
+	shimSay(ordered.ctl, sayFailed, stage, int64(err), 0, 0)
+	syscall.RawSyscall(unix.SYS_EXIT_GROUP, 127, 0, 0)
+}
+
+//go:nosplit
+//go:norace
+//go:nocheckptr
+func shimWrite(path, data, n uintptr) {
+	fd, _, err := syscall.RawSyscall6(unix.SYS_OPENAT, unix.AT_FDCWD&(1<<64-1), path, unix.O_WRONLY|unix.O_CLOEXEC, 0, 0, 0)
+	if err == 0 {
+		_, _, err = syscall.RawSyscall(unix.SYS_WRITE, fd, data, n)
+		syscall.RawSyscall(unix.SYS_CLOSE, fd, 0, 0)
+	}
+	if err != 0 {
+		shimFail(atUser, err)
+	}
+}

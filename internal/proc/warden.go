@@ -1,0 +1,258 @@
+package proc
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"os"
+	"runtime/debug"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	wardenEnv    = "TANDEM_WARDEN"
+	wardenSocket = 3
+	wardenMagic  = "tandem warden 1"
+	headerSize   = 12 // size of the body, arguments, variables
+	maxRequest   = 64 << 20
+)
+
+// A program that contains this package is its own warden: Start runs it again with TANDEM_WARDEN set, and then this is as far as it gets. Variables and init
+// functions of the program itself come later and never run, nothing has to be called, and the warden stays small.
+func init() {
+	if v, ok := syscall.Getenv(wardenEnv); !ok || v != wardenMagic {
+		return
+	}
+	if kind, err := unix.GetsockoptInt(wardenSocket, unix.SOL_SOCKET, unix.SO_DOMAIN); err != nil || kind != unix.AF_UNIX {
+		return
+	}
+	syscall.Exit(keepWatch())
+}
+
+// warden is the small process that starts all others. Its main thread never ends, and it owns a descriptor of a request only until the shim is forked.
+type warden struct {
+	flags  uintptr
+	level  Level
+	mu     sync.Mutex
+	shims  map[int]bool // by pid, those not yet buried
+	forked chan struct{}
+	body   []byte
+	argv   []uintptr
+	env    []uintptr
+	uidMap []byte
+	gidMap []byte
+}
+
+// keepWatch serves until the application is gone, and leaves no process behind.
+func keepWatch() int {
+	unix.CloseOnExec(wardenSocket)
+	// The Go runtime has raised the limit of open files for itself. An execution that fails gives it back, which no other call does; without that every
+	// program would start with a limit that is not its user's.
+	_ = syscall.Exec("", []string{""}, nil)
+	debug.SetGCPercent(400)
+	noteIgnored()
+	_ = unix.Chdir("/") // to hold no file system
+	_ = unix.Prctl(unix.PR_SET_NAME, uintptr(cWarden), 0, 0, 0)
+	_ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+	w := &warden{forked: make(chan struct{}, 1), shims: map[int]bool{}}
+	w.uidMap = idMap(os.Geteuid())
+	w.gidMap = idMap(os.Getegid())
+	c := w.probe()
+	w.level = c.Level
+	word, err := json.Marshal(c)
+	if err != nil {
+		return 70
+	}
+	if _, err := unix.Write(wardenSocket, word); err != nil {
+		return 0
+	}
+	go w.reap()
+	for w.serve() {
+	}
+	w.leave()
+	return 0
+}
+
+var cWarden = cString("tandem-warden")
+
+func idMap(id int) []byte { return []byte(strconv.Itoa(id) + " " + strconv.Itoa(id) + " 1\n") }
+
+func address(b []byte) uintptr { return uintptr(unsafe.Pointer(unsafe.SliceData(b))) }
+
+// serve carries out one request; false when there will be no more.
+func (w *warden) serve() bool {
+	var head [headerSize]byte
+	oob := make([]byte, unix.CmsgSpace(4*(maxFiles+2)))
+	n, oobn, err := receive(head[:], oob)
+	if err != nil || n == 0 {
+		return false
+	}
+	var fds []int
+	if list, err := unix.ParseSocketControlMessage(oob[:oobn]); err == nil && len(list) == 1 {
+		fds, _ = unix.ParseUnixRights(&list[0])
+	}
+	defer func() {
+		for _, fd := range fds {
+			_ = unix.Close(fd)
+		}
+	}()
+	size, argc, envc := binary.LittleEndian.Uint32(head[:]), binary.LittleEndian.Uint32(head[4:]), binary.LittleEndian.Uint32(head[8:])
+	if !fill(head[n:]) || size > maxRequest || len(fds) < 2 {
+		return false
+	}
+	if uint32(cap(w.body)) < size {
+		w.body = make([]byte, size)
+	}
+	w.body = w.body[:size]
+	if !fill(w.body) {
+		return false
+	}
+	// The program's own descriptors must not lie where others are to be put.
+	for i, fd := range fds {
+		moved, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, len(fds)+8)
+		if err != nil {
+			tell(fds[0], sayFailed, atFiles, err)
+			return true
+		}
+		_ = unix.Close(fd)
+		fds[i] = moved
+	}
+	w.order(fds, int(argc), int(envc))
+	w.mu.Lock() // or it could be buried before it is known
+	pid, errno := launch()
+	if errno == 0 {
+		w.shims[int(pid)] = true
+	}
+	w.mu.Unlock()
+	if errno != 0 {
+		tell(fds[0], sayFailed, atFork, errno)
+		return true
+	}
+	select {
+	case w.forked <- struct{}{}:
+	default:
+	}
+	return true
+}
+
+// order lays out what the shim needs in memory that the collector does not move.
+func (w *warden) order(fds []int, argc, envc int) {
+	ordered = order{flags: w.flags, ctl: uintptr(fds[0]), dir: uintptr(fds[1]), n: uintptr(len(fds) - 2)}
+	for i, fd := range fds[2:] {
+		ordered.fds[i] = uintptr(fd)
+	}
+	w.maps()
+	w.argv, w.env = w.argv[:0], w.env[:0]
+	at := 0
+	for i := range 1 + argc + envc {
+		here := uintptr(unsafe.Pointer(&w.body[at]))
+		for w.body[at] != 0 {
+			at++
+		}
+		at++
+		switch {
+		case i == 0:
+			ordered.path = here
+		case i <= argc:
+			w.argv = append(w.argv, here)
+		default:
+			w.env = append(w.env, here)
+		}
+	}
+	w.argv, w.env = append(w.argv, 0), append(w.env, 0)
+	ordered.argv, ordered.env = uintptr(unsafe.Pointer(&w.argv[0])), uintptr(unsafe.Pointer(&w.env[0]))
+}
+
+func (w *warden) maps() {
+	ordered.uidMap, ordered.uidLen = address(w.uidMap), uintptr(len(w.uidMap))
+	ordered.gidMap, ordered.gidLen = address(w.gidMap), uintptr(len(w.gidMap))
+}
+
+// receive reads the beginning of a request with its descriptors.
+func receive(b, oob []byte) (n, oobn int, err error) {
+	for {
+		n, oobn, _, _, err = unix.Recvmsg(wardenSocket, b, oob, unix.MSG_CMSG_CLOEXEC)
+		if err != unix.EINTR {
+			return n, oobn, err
+		}
+	}
+}
+
+func fill(b []byte) bool {
+	for len(b) > 0 {
+		n, err := unix.Read(wardenSocket, b)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil || n == 0 {
+			return false
+		}
+		b = b[n:]
+	}
+	return true
+}
+
+func tell(fd int, what, stage int64, err error) {
+	errno, ok := err.(syscall.Errno)
+	if !ok {
+		errno = unix.EIO
+	}
+	p := packet{what, stage, int64(errno)}
+	_ = unix.Sendto(fd, unsafe.Slice((*byte)(unsafe.Pointer(&p)), unsafe.Sizeof(p)), unix.MSG_NOSIGNAL, nil)
+}
+
+// reap buries shims. When one of them was killed without a namespace around it, its orphans come to us, and we end them.
+func (w *warden) reap() {
+	for range w.forked {
+		for {
+			var ws unix.WaitStatus
+			err := unix.Waitid(unix.P_ALL, 0, nil, unix.WEXITED|unix.WNOWAIT|unix.WALL, nil)
+			if err == nil {
+				w.mu.Lock()
+				var pid int
+				if pid, err = unix.Wait4(-1, &ws, unix.WALL|unix.WNOHANG, nil); err == nil {
+					delete(w.shims, pid)
+				}
+				w.mu.Unlock()
+			}
+			if err == unix.EINTR {
+				continue
+			}
+			if err != nil {
+				break
+			}
+			if w.level != Kernel && ws.Signaled() {
+				w.sweep(false)
+			}
+		}
+	}
+}
+
+// sweep kills our children: those that are no shims, or all.
+func (w *warden) sweep(all bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, pid := range children(os.Getpid()) {
+		if all || !w.shims[pid] {
+			_ = unix.Kill(pid, unix.SIGKILL)
+		}
+	}
+}
+
+// leave waits until the shims have seen for themselves that the application is gone, and kills what does not.
+func (w *warden) leave() {
+	for i := range 500 {
+		if len(children(os.Getpid())) == 0 {
+			return
+		}
+		if i >= 100 {
+			w.sweep(true)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}

@@ -1,0 +1,254 @@
+package procpool
+
+import (
+	"slices"
+	"time"
+
+	"tandem"
+	"tandem/internal/arena"
+	"tandem/internal/evidence"
+	"tandem/internal/proc"
+)
+
+// Why Tandem kills a worker.
+const (
+	ranOn      = "a handler ran on after its time was up"
+	stoppedRun = "the run was stopped"
+)
+
+// killing is what a worker was killed for.
+type killing struct {
+	as  tandem.ExitReason
+	why string
+}
+
+// charge is an item that was running in a worker when it died.
+type charge struct {
+	id, root string
+	others   []string // of its batch
+	attempt  int
+	outcome  tandem.Outcome
+	ran      time.Duration
+	input    string
+}
+
+// kill ends the process. The first reason stays, unless the process has ended by itself before.
+func (w *worker) kill(as tandem.ExitReason, why string) {
+	if !isClosed(w.process.Gone()) {
+		w.killed.CompareAndSwap(nil, &killing{as, why})
+	}
+	w.process.Kill()
+}
+
+// killLeft ends a worker that was told to go and did not.
+func (w *worker) killLeft() {
+	w.p.mu.Lock()
+	late := w.abandoned > 0
+	w.p.mu.Unlock()
+	if late {
+		w.kill(tandem.ExitTimeout, ranOn)
+	} else {
+		w.kill(tandem.ExitKilledByUs, "it did not go when it was told to")
+	}
+}
+
+// hear takes what the process writes.
+func (w *worker) hear(stream int, chunk []byte) {
+	if stream == 2 {
+		w.said.Add(chunk)
+		if w.asking.Load() {
+			return // its stacks: they go with the report
+		}
+	}
+	if out := w.p.cfg.OnOutput; out != nil {
+		out(w.place, stream, chunk)
+	}
+}
+
+// doubt takes a worker out of service to kill it, and first asks it where it is; a replacement starts when it is killed, so that never more tasks run than
+// there are places. settle is called with the mutex held once the answer is there; it may be nil. The mutex is held.
+func (p *Pool) doubt(w *worker, settle func(*chores), as tandem.ExitReason, why string) {
+	w.suspect = true
+	w.reason = &tandem.Error{Kind: tandem.KindTimeout, Message: "killed: " + why}
+	w.setWindow(0)
+	if i := slices.Index(p.workers, w); i >= 0 {
+		p.workers = slices.Delete(p.workers, i, i+1)
+	}
+	known := w.answered != nil
+	w.ctl.Halt() // should it come to itself meanwhile, it begins nothing more
+	w.words.Add(1)
+	p.owned.Go(func() {
+		defer w.words.Done()
+		id, _ := w.ctl.Slot(0)
+		if w.dump == proc.Quit && !isClosed(w.process.Gone()) {
+			w.killed.CompareAndSwap(nil, &killing{as, why}) // it may end by what it is asked with
+		}
+		if !known {
+			w.ask()
+		}
+		if now, since := w.ctl.Slot(0); settle != nil && !w.halts && (now != id || since == 0) {
+			w.hung = nil // it may have begun another by then
+		}
+		var do chores
+		p.mu.Lock()
+		if settle != nil {
+			settle(&do)
+		}
+		p.leave(w)
+		p.checkEmpty()
+		p.mu.Unlock()
+		w.kill(as, why)
+		p.finish(&do, true)
+	})
+}
+
+// ask notes what the kernel and the process itself say about where it is. It takes a few milliseconds, and never longer than Config.AskWithin.
+func (w *worker) ask() {
+	w.threads = evidence.Threads(w.process.PID())
+	mark := w.said.Total()
+	if w.dump == 0 || len(w.threads) == 0 || w.threads[0].State == "T" {
+		return
+	}
+	w.asking.Store(true)
+	if !w.process.Ask(w.dump, thread(w.threads)) {
+		return
+	}
+	tick, limit := time.NewTicker(5*time.Millisecond), time.NewTimer(w.p.cfg.AskWithin)
+	defer tick.Stop()
+	defer limit.Stop()
+	for seen, still := mark, 0; ; {
+		select {
+		case <-tick.C:
+		case <-limit.C:
+			w.hung = evidence.Hung(w.said.Since(mark))
+			return
+		case <-w.process.Done():
+			w.hung = evidence.Hung(w.said.Since(mark))
+			return
+		}
+		switch total := w.said.Total(); {
+		case total != seen:
+			seen, still = total, 0
+		case total > mark:
+			if still++; still >= 3 { // it writes nothing more
+				if w.hung = evidence.Hung(w.said.Since(mark)); w.hung != nil {
+					return
+				}
+			}
+		}
+	}
+}
+
+// thread is the one to ask: of the process itself one that computes, else the main one.
+func thread(all []tandem.ThreadView) int {
+	for _, t := range all {
+		if t.PID == all[0].PID && t.State == "R" {
+			return t.ID
+		}
+	}
+	return all[0].ID
+}
+
+// lastWords is what the process's runtime wrote about its end. Java writes it to standard output.
+func (w *worker) lastWords(x proc.Exit) *tandem.Stack {
+	if w.hung != nil {
+		return w.hung
+	}
+	e := exitOf(x)
+	if s := evidence.Find(w.said.Text(), e); s != nil {
+		return s
+	}
+	return evidence.Find(x.Tail, e)
+}
+
+func exitOf(x proc.Exit) evidence.Exit {
+	e := evidence.Exit{Code: x.Code}
+	if x.Signal != 0 {
+		e.Signal = x.Reason()
+	}
+	return e
+}
+
+// name says in e where the program was, and shows its own stack.
+func name(e *tandem.Error, s *tandem.Stack) {
+	if s == nil {
+		return
+	}
+	e.Trace = s.Text
+	e.Message += evidence.Phrase(s)
+}
+
+// charge notes what a report says about a task that ran in slot s. The mutex is held.
+func (w *worker) charge(t *tandem.Task, s *slot, o tandem.Outcome) charge {
+	c := charge{id: t.ID, root: t.Root, attempt: t.Attempts, outcome: o, input: evidence.Preview(t.Value, w.p.cfg.Redact)}
+	for _, b := range t.Batch {
+		if b.ID != t.ID {
+			c.others = append(c.others, b.ID)
+		}
+	}
+	since := s.sentAt
+	for i := range w.parallel {
+		if id, at := w.ctl.Slot(i); at != 0 {
+			if of, _ := w.find(id); of == s {
+				since = at
+			}
+		}
+	}
+	c.ran = max(0, time.Duration(arena.Now()-since))
+	return c
+}
+
+// worthReport says whether a worker's end is one to report. The mutex is held.
+func (w *worker) worthReport(died bool) bool {
+	k := w.killed.Load()
+	if k != nil && k.as == tandem.ExitKilledByUs {
+		return died && w.p.stop.Err() == nil && k.why != stoppedRun
+	}
+	return died || k != nil
+}
+
+// report tells of the worker's death. What was charged comes from inherit.
+func (w *worker) report(x proc.Exit, stack *tandem.Stack) {
+	d := evidence.Death{Exit: exitOf(x), Items: len(w.charges), Before: w.before, After: evidence.Counted(), Stack: stack}
+	if k := w.killed.Load(); k != nil {
+		d.Killed, d.As = k.why, k.as
+	} else if w.suspect {
+		d.As = tandem.ExitTimeout // it came to itself and went, when it was about to be killed
+	}
+	w.tell(d, x)
+}
+
+// bootFailed tells of a worker that died, or had to be killed, before it was ready. One that said why it cannot start did not die.
+func (w *worker) bootFailed(err error) {
+	if e, ok := err.(*tandem.Error); ok && e.Kind != tandem.KindCrash && e.Kind != tandem.KindTimeout && e.Kind != tandem.KindProtocol {
+		return
+	}
+	x := w.process.Exit()
+	d := evidence.Death{Exit: exitOf(x), As: tandem.ExitBoot, Before: w.before, After: evidence.Counted(), Stack: w.lastWords(x)}
+	if k := w.killed.Load(); k != nil {
+		d.Killed = k.why
+	}
+	w.tell(d, x)
+}
+
+func (w *worker) tell(d evidence.Death, x proc.Exit) {
+	if w.p.cfg.OnCrash == nil {
+		return
+	}
+	c := tandem.Crash{Time: time.Now(), Step: w.p.cfg.Step, Worker: w.name(), PID: w.process.PID(), Threads: w.threads, Stderr: w.said.Last(),
+		PeakRSS: x.MaxRSS, CPU: x.CPU.Seconds(), Age: time.Duration(arena.Now() - w.begun).Seconds(), Done: w.done}
+	if x.Signal != 0 {
+		d.Signal = x.String()
+	}
+	for i, of := range w.charges {
+		if i == 0 {
+			c.Item, c.Root, c.Attempt, c.Outcome, c.Seconds, c.Input = of.id, of.root, of.attempt, of.outcome, of.ran.Seconds(), of.input
+		} else {
+			c.Others = append(c.Others, of.id)
+		}
+		c.Others = append(c.Others, of.others...)
+		c.Evidence = append(c.Evidence, tandem.Evidence{What: "item", From: "control page", Says: "showed " + of.id + " as running, for " + of.ran.Round(time.Millisecond).String()})
+	}
+	evidence.Judge(d, &c)
+	w.p.cfg.OnCrash(c)
+}
