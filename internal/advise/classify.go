@@ -3,6 +3,8 @@ package advise
 import (
 	"cmp"
 	"time"
+
+	"tandem"
 )
 
 // rule is one question; the first that says yes names the bound. margin is how far the deciding figure is from its threshold, 0 to 1.
@@ -152,6 +154,9 @@ func Judge(m *Measurement) Verdict {
 	v.Split = f.Split
 	v.Confidence, v.Doubt = confidence(m, &f, v.Bound, margin)
 	v.Advice = size(m, &f, v.Bound, v.Also)
+	if m.Looks < 3 && v.Confidence == Low {
+		v.Advice = Advice{Mode: tandem.Auto, Because: "too little was seen to advise anything"}
+	}
 	v.Sentence = sentence(m, &f, &v)
 	return v
 }
@@ -209,6 +214,8 @@ func idleBound(m *Measurement, f *figures) Bound {
 // confidence is high only when there was enough to see and the figure that decided is well beyond its threshold.
 func confidence(m *Measurement, f *figures, b Bound, margin float64) (Confidence, string) {
 	switch {
+	case m.Looks == 0:
+		return Low, "it could not be looked at, only its processor time is known"
 	case m.Looks < 3 && b != BoundCPU:
 		return Low, "it ended before it could be looked at often enough"
 	case m.Wall < tooShort:

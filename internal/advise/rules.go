@@ -166,7 +166,6 @@ func weigh(m *Measurement) figures {
 	}
 	if f.idle || left < .02*f.life { // what is left is noise
 		f.idle = len(threads) > 0
-		left = f.life
 		s.Opaque += structural
 	}
 	f.throttle(m, &s)

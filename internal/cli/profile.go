@@ -184,6 +184,9 @@ func (a *app) watched(f profileFlags, args []string) (*profiled, error) {
 	}
 	if terr != nil { // the command has run all the same; say what is known of it
 		r.m = &advise.Measurement{Wall: time.Since(begun), CPU: used.User + used.System, System: used.System, Notes: []string{terr.Error()}, Cores: float64(measure.FindCores().Effective())}
+		all := advise.Thread{Life: max(r.m.Wall, r.m.CPU), On: r.m.CPU, Wait: map[advise.Cause]time.Duration{}}
+		all.Wait[advise.Blind] = all.Life - all.On
+		r.m.Threads = []advise.Thread{all}
 	} else {
 		r.m = tree.End(&used)
 		r.looking, r.all, _ = tree.Cost()

@@ -13,27 +13,27 @@ import (
 
 // thread is one thread of a process.
 type thread struct {
-	p             *process
-	tid           int
-	name          string
-	sched, call   *os.File
-	born, seen    time.Time
-	on, queue     time.Duration
-	slices        int64
-	on0, queue0   time.Duration // when we began
-	slices0       int64
-	ready         bool
-	waited        time.Duration // ready without its counters having moved: it has not been given a processor
-	exact, guess  map[advise.Cause]time.Duration
-	text          []byte // what the kernel said of its system call
-	wait          wait
-	checked       time.Time
-	pending       pending // of the wait that goes on
-	looks         int
-	lastDt, dtSum time.Duration
-	briefReady    time.Duration
-	briefWait     map[advise.Cause]time.Duration
-	gone          bool
+	p            *process
+	tid          int
+	name         string
+	sched, call  *os.File
+	born, seen   time.Time
+	on, queue    time.Duration
+	slices       int64
+	on0, queue0  time.Duration // when we began
+	slices0      int64
+	ready        bool
+	waited       time.Duration // ready without its counters having moved: it has not been given a processor
+	exact, guess map[advise.Cause]time.Duration
+	text         []byte // what the kernel said of its system call
+	wait         wait
+	checked      time.Time
+	pending      pending // of the wait that goes on
+	looks        int
+	lastDt       time.Duration
+	briefReady   time.Duration
+	briefWait    map[advise.Cause]time.Duration
+	gone         bool
 }
 
 // pending is time in a wait whose cause is known only when it ends or by what others do.

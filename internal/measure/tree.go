@@ -76,6 +76,9 @@ const (
 
 // Follow begins with process root, started at begun. The error says why it cannot be looked at.
 func Follow(root int, begun time.Time, cfg TreeConfig) (*Tree, error) {
+	if _, err := os.Stat("/proc/self/stat"); err != nil {
+		return nil, fmt.Errorf("nothing can be seen of processes here, only their processor time in the end: %w", err)
+	}
 	if _, err := os.Stat(fmt.Sprintf("/proc/%d", root)); err != nil {
 		return nil, fmt.Errorf("no process %d: %w", root, err)
 	}
@@ -202,9 +205,7 @@ func (t *Tree) pace(now time.Time, cost time.Duration) {
 func (t *Tree) turn() []*thread {
 	t.order = t.order[:0]
 	for _, p := range t.list() {
-		for _, th := range p.sorted() {
-			t.order = append(t.order, th)
-		}
+		t.order = append(t.order, p.sorted()...)
 	}
 	const each = 8 * time.Microsecond
 	most := max(64, int(time.Duration(float64(seldom)*t.cfg.Budget)/each))
