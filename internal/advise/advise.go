@@ -74,11 +74,13 @@ type Measurement struct {
 	Major     int64         // page faults that went to a disk
 	Minor     int64         // that did not
 	Silent    bool          // it has certainly written nothing
+	Roams     float64       // share of the looks at which the busiest process had other files open than at the look before
 	Switches  int64         // times a thread gave up its processor
 	Bytes     int64         // read and written by system calls
 	Threads   []Thread
 	Peers     []Peer
 	Holders   map[string]int // what others of the same process did while threads waited for a lock, by how often that was seen
+	Turns     float64        // share of the looks at which of several threads just one went on, not always the same, while the others waited
 	Looks     int            // how often we looked
 	Running   int            // of those, with a thread on a processor or ready for one
 	GILWaits  int            // of those, with a thread that waited for Python's interpreter lock

@@ -1,6 +1,11 @@
 package advise
 
-import "cmp"
+import (
+	"cmp"
+	"time"
+
+	"tandem"
+)
 
 // rule is one question; the first that says yes names the bound. margin is how far the deciding figure is from its threshold, 0 to 1.
 type rule struct {
@@ -54,8 +59,12 @@ var rules = []rule{
 		}
 		return "", 0
 	}},
-	{"its threads wait for each other", func(_ *Measurement, f *figures) (Bound, float64) {
-		if f.churning >= 2 && f.CPU < .35 && f.Network+f.Disk+f.Input+f.Lock < .30 {
+	{"its threads wait for each other", func(m *Measurement, f *figures) (Bound, float64) {
+		if f.churning >= 2 && f.CPU < .35 && f.Network+f.Disk+f.Input+f.Lock+f.apart < .30 {
+			if m.Turns >= .80 { // nothing else lets exactly one go on, each in its turn
+				f.Lock, f.Opaque, f.Sleep = f.Lock+f.Opaque+f.Sleep, 0, 0
+				return BoundLock, .3
+			}
 			f.Opaque, f.Sleep = f.Opaque+f.Sleep, 0 // whoever sleeps may hold what they wait for
 			return BoundOpaque, 1
 		}
@@ -66,7 +75,7 @@ var rules = []rule{
 
 func above(x, threshold float64) float64 { return min(1, max(0, (x-threshold)/threshold)) }
 
-func onProcessor(_ *Measurement, f *figures) (Bound, float64) {
+func onProcessor(m *Measurement, f *figures) (Bound, float64) {
 	on := f.CPU + f.RunQueue
 	if on < .65 {
 		return "", 0
@@ -75,7 +84,7 @@ func onProcessor(_ *Measurement, f *figures) (Bound, float64) {
 	switch {
 	case f.sys >= .5 && f.minor >= 1e5:
 		return BoundMem, min(margin, above(f.minor, 1e5), (f.sys-.5)/.1)
-	case f.sys >= .5 && f.minor < 2e4 && f.bytes < 50<<20 && f.switches < 200:
+	case f.sys >= .5 && f.minor < 2e4 && f.bytes < 50<<20 && f.switches < 200 && m.Roams < .20 && m.CPU >= 300*time.Millisecond:
 		return BoundSpin, min(margin, (f.sys-.5)/.1)
 	}
 	return BoundCPU, margin
@@ -145,6 +154,9 @@ func Judge(m *Measurement) Verdict {
 	v.Split = f.Split
 	v.Confidence, v.Doubt = confidence(m, &f, v.Bound, margin)
 	v.Advice = size(m, &f, v.Bound, v.Also)
+	if m.Looks < 3 && v.Confidence == Low {
+		v.Advice = Advice{Mode: tandem.Auto, Because: "too little was seen to advise anything"}
+	}
 	v.Sentence = sentence(m, &f, &v)
 	return v
 }
@@ -160,6 +172,28 @@ func also(f *figures) (b Bound) {
 		}
 	}
 	return b
+}
+
+// watched says whether beside a thread that computes there is one of its process that waits for something from outside, after which it may change a variable
+// that the first is watching.
+func watched(m *Measurement) bool {
+	computes, waits := map[int]int{}, map[int]bool{}
+	for _, t := range m.Threads {
+		life := t.Life.Seconds()
+		switch {
+		case isInternal(t) || t.Brief || t.Runtime == "go" || t.Runtime == "python" || t.Runtime == "node":
+		case (t.On + t.Queue).Seconds() >= .90*life:
+			computes[t.PID]++
+		case (t.On+t.Queue).Seconds() < .05*life && life >= .5*m.Wall.Seconds() && seconds(t, Sleep)+seconds(t, Net)+seconds(t, Disk)+seconds(t, Input) > .5*life:
+			waits[t.PID] = true
+		}
+	}
+	for pid := range waits {
+		if computes[pid] > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // idleBound names a program of which every thread only waits for something that nobody of it does.
@@ -180,12 +214,16 @@ func idleBound(m *Measurement, f *figures) Bound {
 // confidence is high only when there was enough to see and the figure that decided is well beyond its threshold.
 func confidence(m *Measurement, f *figures, b Bound, margin float64) (Confidence, string) {
 	switch {
+	case m.Looks == 0:
+		return Low, "it could not be looked at, only its processor time is known"
 	case m.Looks < 3 && b != BoundCPU:
 		return Low, "it ended before it could be looked at often enough"
 	case m.Wall < tooShort:
 		return Low, "it ended at once: starting is most of what was measured"
 	case b == BoundOpaque:
 		return Low, "from outside it cannot be seen what it waits for"
+	case f.scarce && f.CPU >= .25:
+		return Low, "others left it next to nothing of the processors that it wanted"
 	case f.gone > .5 && b != BoundCPU:
 		return Low, "most of the time went into processes too short to follow"
 	case margin < .10:
@@ -196,6 +234,10 @@ func confidence(m *Measurement, f *figures, b Bound, margin float64) (Confidence
 		return Medium, "part of the time went into processes too short to follow"
 	case f.starved:
 		return Medium, "others used the processors that it wanted"
+	case b == BoundRunQueue && (f.Lock >= .15 || m.Foreign >= .25*m.Cores && f.demand < 2*f.allowed):
+		return Medium, "others use the processors too, which makes threads that wait for each other look like this"
+	case b == BoundCPU && watched(m):
+		return Medium, "a thread that looks again and again whether another has changed a variable looks the same"
 	case b == BoundSpin && m.Probe == nil:
 		return Medium, "a program that asks the kernel again and again looks the same; --probe tells them apart"
 	case margin < .35:

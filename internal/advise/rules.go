@@ -19,23 +19,28 @@ type figures struct {
 	demand       float64 // processors wanted on average
 	allowed      float64
 	waiters      float64 // share of the looks with a thread waiting for the interpreter lock
-	churning     int     // threads that go in and out of futex waits that tell nothing
+	apart        float64 // share of sleep in processes without such threads
+	churning     int     // the most threads of one process that go in and out of futex waits that tell nothing
 	idle         bool    // nothing but structural waits
 	starved      bool
+	scarce       bool    // and left it next to nothing of them
 	gone         float64 // share of the time in processes too short to follow
 }
 
-// Internal threads of runtimes serve the program, they are not its work. The names are given by the runtimes, not by programs.
+// internal threads of runtimes serve the program, they are not its work. The names are given by the runtimes, not by programs.
 var internal = []string{"GC Thread", "G1 ", "VM Thread", "VM Periodic", "C1 Compiler", "C2 Compiler", "Signal Dispatch", "Finalizer", "Reference Handl",
 	"Common-Cleaner", "Notification T", "Service Thread", "Monitor Deflati", "Sweeper thread", "Attach Listener", "ZWorker", "Shenandoah", "Cleaner-",
 	"V8Worker", "DelayedTaskSche", "SignalInspector", "node-V8"}
 
-func isInternal(t Thread) bool {
-	if t.Runtime != "jvm" && t.Runtime != "node" {
+// Internal says whether a thread of that name belongs to the runtime.
+func Internal(runtime, name string) bool {
+	if runtime != "jvm" && runtime != "node" {
 		return false
 	}
-	return slices.ContainsFunc(internal, func(s string) bool { return strings.HasPrefix(t.Name, s) })
+	return slices.ContainsFunc(internal, func(s string) bool { return strings.HasPrefix(name, s) })
 }
+
+func isInternal(t Thread) bool { return Internal(t.Runtime, t.Name) }
 
 func seconds(t Thread, c Cause) float64 { return t.Wait[c].Seconds() }
 
@@ -63,14 +68,18 @@ func counting(m *Measurement) []Thread {
 		return (t.On+t.Queue).Seconds() < .10*life && t.structural() > .80*life
 	})
 	// A heartbeat, a watchdog, a timer: a thread that sleeps and hardly computes while others work.
-	busy := 0.0
+	on, worker := 0.0, false
 	for _, t := range kept {
-		if on := t.On.Seconds(); on >= .03*t.Life.Seconds() {
-			busy += on
+		if t.On.Seconds() >= .03*t.Life.Seconds() {
+			on += t.On.Seconds()
 		}
+		worker = worker || (t.On+t.Queue).Seconds() >= .60*t.Life.Seconds() && t.Life >= m.Wall/2
 	}
-	if busy > .10*m.Wall.Seconds() {
+	if worker || on > .10*m.Wall.Seconds() {
 		kept = drop(kept, func(t Thread) bool {
+			if !worker && t.Runtime != "go" {
+				return false
+			}
 			off := t.Life.Seconds() - t.Queue.Seconds()
 			return t.On.Seconds() < .03*t.Life.Seconds() && t.structural()+seconds(t, Sleep) > .90*off
 		})
@@ -141,8 +150,15 @@ func weigh(m *Measurement) figures {
 		}
 	}
 	f.idle = idle && len(threads) > 0
-	if running < .50 {
-		f.churning = churning(m)
+	churners := churning(m)
+	apart := 0.0
+	for _, t := range threads {
+		if churners[t.PID] < 2 {
+			apart += seconds(t, Sleep)
+		}
+	}
+	for _, n := range churners {
+		f.churning = max(f.churning, n)
 	}
 	left := f.life - structural
 	if f.life > 0 {
@@ -150,23 +166,24 @@ func weigh(m *Measurement) figures {
 	}
 	if f.idle || left < .02*f.life { // what is left is noise
 		f.idle = len(threads) > 0
-		left = f.life
 		s.Opaque += structural
 	}
 	f.throttle(m, &s)
 	if total := s.sum(); total > 0 {
 		s.scale(1 / total)
+		f.apart = apart / total
 	}
 	f.Split, f.raw = s, s.RunQueue
 	return f
 }
 
-// churning counts threads that go in and out of waits on words of which nothing is known. Go's threads park like that when they have nothing to do.
-func churning(m *Measurement) (n int) {
+// churning counts, by process, threads that go in and out of waits on words of which nothing is known. Go's threads park like that when they have nothing to do.
+func churning(m *Measurement) map[int]int {
+	n := map[int]int{}
 	for _, t := range m.Threads {
 		life := t.Life.Seconds()
 		if t.Runtime != "go" && !isInternal(t) && float64(t.Slices) >= 2.5*life && seconds(t, Futex)+seconds(t, Word) > .5*life {
-			n++
+			n[t.PID]++
 		}
 	}
 	return n
@@ -205,7 +222,7 @@ func (f *figures) unstarve() {
 	if ready < .20 || f.RunQueue < .15*ready || f.demand > 1.25*f.allowed {
 		return
 	}
-	f.starved = true
+	f.starved, f.scarce = true, f.CPU < .10*ready
 	f.RunQueue = 0
 	if total := f.sum(); total > 0 {
 		f.scale(1 / total)

@@ -61,7 +61,7 @@ func sentence(m *Measurement, f *figures, v *Verdict) string {
 
 func help(v *Verdict) string {
 	n := v.Advice.Size
-	if n == 0 || v.Confidence == Low && v.Bound != BoundMixed {
+	if n == 0 || v.Confidence == Low {
 		return ""
 	}
 	switch v.Bound {

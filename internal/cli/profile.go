@@ -53,6 +53,10 @@ Exit codes: the command's own · 128 and the signal that ended it · 125 Tandem 
 		RunE: func(_ *cobra.Command, args []string) error { return a.profile(f, args) },
 	}
 	c.Flags().SetInterspersed(false)
+	c.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		a.fail(profileWrong(err.Error(), suggestFlag(c, err.Error())))
+		return exitCode(exitOurs)
+	})
 	s := c.Flags()
 	s.StringVarP(&f.out, "output", "o", "", "write the document of --json to this file (.json)")
 	s.BoolVar(&f.json, "json", false, "print one JSON document, a line of its own, behind what the command prints")
@@ -180,6 +184,9 @@ func (a *app) watched(f profileFlags, args []string) (*profiled, error) {
 	}
 	if terr != nil { // the command has run all the same; say what is known of it
 		r.m = &advise.Measurement{Wall: time.Since(begun), CPU: used.User + used.System, System: used.System, Notes: []string{terr.Error()}, Cores: float64(measure.FindCores().Effective())}
+		all := advise.Thread{Life: max(r.m.Wall, r.m.CPU), On: r.m.CPU, Wait: map[advise.Cause]time.Duration{}}
+		all.Wait[advise.Blind] = all.Life - all.On
+		r.m.Threads = []advise.Thread{all}
 	} else {
 		r.m = tree.End(&used)
 		r.looking, r.all, _ = tree.Cost()

@@ -54,7 +54,7 @@ func (a *app) printProfile(r *profiled) {
 }
 
 func coresText(m *advise.Measurement) string {
-	s := fmt.Sprintf("%.2f of %g processors on average", m.CPU.Seconds()/m.Wall.Seconds(), m.Cores)
+	s := fmt.Sprintf("%.2f processors in use on average, %.3g allowed", m.CPU.Seconds()/m.Wall.Seconds(), m.Cores)
 	if m.Foreign >= .05 {
 		s += fmt.Sprintf(", others used %.1f", m.Foreign)
 	}

@@ -31,7 +31,7 @@ func (t *Tree) End(used *proc.Usage) *advise.Measurement {
 		for _, th := range slices.Clone(p.sorted()) {
 			t.end(th)
 		}
-		p.file.Close()
+		p.letGo(t)
 	}
 	m.Threads = t.threads
 	t.addRest(m)
@@ -39,6 +39,7 @@ func (t *Tree) End(used *proc.Usage) *advise.Measurement {
 	var busiest *process
 	for _, p := range everyone {
 		m.Bytes += p.bytes
+		m.Turns = max(m.Turns, p.tookTurns())
 		m.Silent = m.Silent && p.wrote == 0
 		if p.image.runtime != "" {
 			runtimes[p.image.runtime] = true
@@ -51,6 +52,9 @@ func (t *Tree) End(used *proc.Usage) *advise.Measurement {
 		}
 	}
 	m.Runtimes = slices.Sorted(maps.Keys(runtimes))
+	if busiest != nil && busiest.opens > 1 {
+		m.Roams = float64(busiest.reopens) / float64(busiest.opens-1)
+	}
 	t.processors(m, busiest)
 	t.setPeers(m)
 	m.Notes = slices.Sorted(maps.Keys(t.notes))

@@ -17,10 +17,12 @@ type process struct {
 	pid, parent int
 	state       byte
 	start       uint64 // in ticks since boot
+	begun       uint64 // the same, when it was found
 	file        *os.File
 	threads     map[int]*thread
 	list        []*thread // sorted, nil when it changed
 	used, base  usedUp
+	before      usedUp
 	bytes       int64 // read and written
 	wrote       int64
 	allowed     []int // processors it may use
@@ -34,6 +36,11 @@ type process struct {
 	tasksNow    int           // threads that it has
 	followed    int           // threads that were ever followed
 	met         int           // threads that were ever met
+	open        string        // files that were open when they were last looked at
+	opens       int           // how often they were
+	reopens     int           // and were others than before
+	turns       map[int]int   // looks at which only this thread went on while others waited
+	contended   int           // looks at which others waited
 	skip        map[int]bool  // those that are not followed
 }
 
@@ -73,6 +80,9 @@ func (p *process) sorted() []*thread {
 
 // find begins to follow a process.
 func (t *Tree) find(pid int, parent *process) {
+	if pid == os.Getpid() { // we may be of the tree that we watch
+		return
+	}
 	f, err := os.Open(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return
@@ -82,8 +92,12 @@ func (t *Tree) find(pid int, parent *process) {
 		f.Close()
 		return
 	}
+	p.begun = p.start
 	if parent == nil && t.cfg.Attach || parent != nil && t.cfg.Attach && t.looks == 0 {
 		p.base = p.used
+	}
+	if t.files++; t.files > t.maxFiles {
+		p.letGo(t)
 	}
 	t.procs[pid] = p
 	t.tasks(p, time.Now())
@@ -94,9 +108,25 @@ func (t *Tree) find(pid int, parent *process) {
 	}
 }
 
+func (p *process) letGo(t *Tree) {
+	if p.file != nil {
+		p.file.Close()
+		p.file = nil
+		t.files--
+	}
+}
+
 // stat reads the counters of the process; false when it is gone.
 func (p *process) stat(buf []byte) bool {
-	n, err := p.file.ReadAt(buf, 0)
+	f := p.file
+	if f == nil { // there are more processes than descriptors
+		var err error
+		if f, err = os.Open(fmt.Sprintf("/proc/%d/stat", p.pid)); err != nil {
+			return false
+		}
+		defer f.Close()
+	}
+	n, err := f.ReadAt(buf, 0)
 	if n == 0 || err != nil && n < 50 {
 		return false
 	}
@@ -104,16 +134,16 @@ func (p *process) stat(buf []byte) bool {
 	if !ok {
 		return false
 	}
-	f := bytes.Fields(rest)
-	if len(f) < 20 {
+	field := bytes.Fields(rest)
+	if len(field) < 20 {
 		return false
 	}
-	num := func(i int) int64 { v, _ := strconv.ParseInt(string(f[i-3]), 10, 64); return v }
+	num := func(i int) int64 { v, _ := strconv.ParseInt(string(field[i-3]), 10, 64); return v }
 	p.tasksNow = int(num(20))
-	p.state, p.parent, p.start = f[0][0], int(num(4)), uint64(num(22))
+	p.state, p.parent, p.start = field[0][0], int(num(4)), uint64(num(22))
 	p.used = usedUp{time.Duration(num(14)) * tick, time.Duration(num(15)) * tick, time.Duration(num(16)) * tick, time.Duration(num(17)) * tick,
 		num(10), num(12), num(11), num(13)}
-	return true
+	return p.begun == 0 || p.start == p.begun // else its id belongs to another by now
 }
 
 func cutLast(b []byte, sep byte) (before, after []byte, ok bool) {
@@ -143,10 +173,40 @@ func (t *Tree) lookProcess(p *process, now time.Time) {
 		p.io()
 		return
 	}
-	if p.looks%20 == 1 || p.looks == 3 {
+	p.files()
+	if (p.looks%20 == 1 || p.looks == 3) && (len(t.procs) <= 256 || p.pid == t.root) {
 		p.slow()
+		if p.image.runtime == "" {
+			p.image.known = false // libraries may have been loaded meanwhile
+		}
 		t.identify(p)
 	}
+}
+
+// files notes which files a process has open that is busy in the kernel: who goes through files is not asking for one thing again and again.
+func (p *process) files() {
+	busy := p.used.system - p.before.system
+	if p.looks%2 != 0 || busy < tick || busy < p.used.user-p.before.user {
+		p.before = p.used
+		return
+	}
+	p.before = p.used
+	cwd, _ := os.Readlink(fmt.Sprintf("/proc/%d/cwd", p.pid))
+	now := []string{cwd}
+	dir := fmt.Sprintf("/proc/%d/fd", p.pid)
+	if f, err := os.Open(dir); err == nil {
+		names, _ := f.Readdirnames(16)
+		f.Close()
+		for _, name := range names {
+			to, _ := os.Readlink(dir + "/" + name)
+			now = append(now, name+to)
+		}
+	}
+	all := strings.Join(now, "\x00")
+	if p.opens++; p.open != "" && all != p.open {
+		p.reopens++
+	}
+	p.open = all
 }
 
 // slow reads what changes seldom.
@@ -244,7 +304,7 @@ func (t *Tree) retire(p *process, orphan bool) {
 	for _, th := range p.sorted() {
 		t.end(th)
 	}
-	p.file.Close()
+	p.letGo(t)
 	p.orphan = orphan
 	if t.procs[p.pid] == p {
 		delete(t.procs, p.pid)

@@ -13,27 +13,27 @@ import (
 
 // thread is one thread of a process.
 type thread struct {
-	p             *process
-	tid           int
-	name          string
-	sched, call   *os.File
-	born, seen    time.Time
-	on, queue     time.Duration
-	slices        int64
-	on0, queue0   time.Duration // when we began
-	slices0       int64
-	ready         bool
-	waited        time.Duration // ready without its counters having moved: it has not been given a processor
-	exact, guess  map[advise.Cause]time.Duration
-	text          []byte // what the kernel said of its system call
-	wait          wait
-	checked       time.Time
-	pending       pending // of the wait that goes on
-	looks         int
-	lastDt, dtSum time.Duration
-	briefReady    time.Duration
-	briefWait     map[advise.Cause]time.Duration
-	gone          bool
+	p            *process
+	tid          int
+	name         string
+	sched, call  *os.File
+	born, seen   time.Time
+	on, queue    time.Duration
+	slices       int64
+	on0, queue0  time.Duration // when we began
+	slices0      int64
+	ready        bool
+	waited       time.Duration // ready without its counters having moved: it has not been given a processor
+	exact, guess map[advise.Cause]time.Duration
+	text         []byte // what the kernel said of its system call
+	wait         wait
+	checked      time.Time
+	pending      pending // of the wait that goes on
+	looks        int
+	lastDt       time.Duration
+	briefReady   time.Duration
+	briefWait    map[advise.Cause]time.Duration
+	gone         bool
 }
 
 // pending is time in a wait whose cause is known only when it ends or by what others do.
@@ -117,6 +117,9 @@ func (t *Tree) readFile(keep **os.File, th *thread, name string) []byte {
 }
 
 func (t *Tree) readSched(th *thread) bool {
+	if t.plain {
+		return t.readPlain(th)
+	}
 	b := t.readFile(&th.sched, th, "schedstat")
 	on, b := decimal(b)
 	queue, b := decimal(b)
@@ -125,6 +128,19 @@ func (t *Tree) readSched(th *thread) bool {
 		return false
 	}
 	th.on, th.queue, th.slices = time.Duration(on), time.Duration(queue), slices
+	return true
+}
+
+// readPlain reads what kernels without schedstat tell: processor time in ticks.
+func (t *Tree) readPlain(th *thread) bool {
+	_, rest, ok := cutLast(t.readFile(&th.sched, th, "stat"), ')')
+	f := bytes.Fields(rest)
+	if !ok || len(f) < 13 {
+		return false
+	}
+	user, _ := decimal(f[11])
+	system, _ := decimal(f[12])
+	th.on, th.slices = time.Duration(user+system)*tick, th.slices+1 // whether it has run meanwhile is not known: it may have
 	return true
 }
 
@@ -286,7 +302,7 @@ func (t *Tree) end(th *thread) {
 	delete(th.p.threads, th.tid)
 	th.p.list = nil
 	th.p.on += th.on - th.on0
-	if th.looks < 3 && !(th.p.pid == t.root && th.tid == t.root) {
+	if th.looks < 3 && th.seen.Sub(th.born) < 4*t.cfg.Interval && !(th.p.pid == t.root && th.tid == t.root) {
 		t.addBrief(th)
 		return
 	}
@@ -352,7 +368,11 @@ func (th *thread) figures() (r advise.Thread) {
 	certain = min(certain, blocked)
 	share(th.exact, certain)
 	if rest := blocked - certain; rest > 0 && !share(th.guess, rest) && !share(th.exact, rest) {
-		r.Wait[advise.Blind] += rest
+		if th.looks >= 10 {
+			r.Queue += rest // it was ready whenever it was looked at: some kernels do not count all of the wait of a thread that yields
+		} else {
+			r.Wait[advise.Blind] += rest
+		}
 	}
 	return r
 }

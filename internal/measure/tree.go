@@ -53,6 +53,7 @@ type Tree struct {
 	cursor   int
 	order    []*thread
 	blind    bool // system calls cannot be seen
+	plain    bool // this kernel has no schedstat: time on a processor in hundredths of a second, and nothing about the run queue
 	images   map[string]image
 	pipes    map[string]pipeEnds
 	buf      [4096]byte
@@ -69,11 +70,29 @@ const (
 	// A program that ends soon is looked at more often.
 	early      = 10 * time.Millisecond
 	earlyUntil = 600 * time.Millisecond
-	seldom     = 200 * time.Millisecond
+	seldom     = 200 * time.Millisecond // with so many threads that they take turns
+	rarely     = time.Second            // with so many processes
 )
 
 // Follow begins with process root, started at begun. The error says why it cannot be looked at.
 func Follow(root int, begun time.Time, cfg TreeConfig) (*Tree, error) {
+	if _, err := os.Stat("/proc/self/stat"); err != nil {
+		return nil, fmt.Errorf("nothing can be seen of processes here, only their processor time in the end: %w", err)
+	}
+	if _, err := os.Stat(fmt.Sprintf("/proc/%d", root)); err != nil {
+		return nil, fmt.Errorf("no process %d: %w", root, err)
+	}
+	t := newTree(root, begun, cfg)
+	t.setPlain(!hasSchedstat())
+	t.find(root, nil)
+	if t.procs[root] == nil {
+		return nil, fmt.Errorf("process %d cannot be looked at: /proc/%d/stat is not readable", root, root)
+	}
+	return t, nil
+}
+
+// newTree knows the machine as it is now and follows nothing yet.
+func newTree(root int, begun time.Time, cfg TreeConfig) *Tree {
 	if cfg.Interval <= 0 {
 		cfg.Interval = 50 * time.Millisecond
 	}
@@ -95,14 +114,20 @@ func Follow(root int, begun time.Time, cfg TreeConfig) (*Tree, error) {
 		t.before[pid] = pid != root
 	}
 	t.quota = throttleOf(root)
-	if _, err := os.ReadFile(fmt.Sprintf("/proc/%d/schedstat", root)); err != nil {
-		if _, gone := os.Stat(fmt.Sprintf("/proc/%d", root)); gone != nil {
-			return nil, fmt.Errorf("no process %d: %w", root, gone)
-		}
-		return nil, fmt.Errorf("/proc/%d/schedstat cannot be read, without which nobody can tell waiting for a processor from waiting for anything else: %w", root, err)
+	return t
+}
+
+// hasSchedstat says whether the kernel counts what the run queue costs. It does when we ourselves have been given a processor.
+func hasSchedstat() bool {
+	b, err := os.ReadFile("/proc/self/schedstat")
+	f := strings.Fields(string(b))
+	return err == nil && len(f) >= 3 && f[2] != "0"
+}
+
+func (t *Tree) setPlain(plain bool) {
+	if t.plain = plain; plain {
+		t.notes["this kernel has no schedstat: waiting for a processor cannot be told from other waiting, and time on it is known to a hundredth of a second"] = true
 	}
-	t.find(root, nil)
-	return t, nil
 }
 
 // Watch looks again and again until stop is closed or nothing is left to look at.
@@ -147,7 +172,7 @@ func (t *Tree) Look() {
 			continue
 		}
 		t.lookThread(th, now)
-		ready = ready || th.ready
+		ready = ready || th.ready && !advise.Internal(th.p.image.runtime, th.name)
 		gil = gil || !th.ready && th.wait.cause == advise.GIL
 	}
 	t.settleWords(share)
@@ -173,16 +198,14 @@ func (t *Tree) pace(now time.Time, cost time.Duration) {
 		t.interval = max(want, min(33*cost, t.cfg.Interval))
 		return
 	}
-	t.interval = min(max(want, time.Duration(float64(cost)/t.cfg.Budget)), max(seldom, want))
+	t.interval = min(max(want, time.Duration(float64(cost)/t.cfg.Budget)), max(rarely, want))
 }
 
 // turn is the threads of this look: all, or so many that the budget lasts.
 func (t *Tree) turn() []*thread {
 	t.order = t.order[:0]
 	for _, p := range t.list() {
-		for _, th := range p.sorted() {
-			t.order = append(t.order, th)
-		}
+		t.order = append(t.order, p.sorted()...)
 	}
 	const each = 8 * time.Microsecond
 	most := max(64, int(time.Duration(float64(seldom)*t.cfg.Budget)/each))

@@ -188,6 +188,7 @@ func (t *Tree) memory(p *process, addr uint64, into []byte) bool {
 
 // settle decides which words have several waiters, and what others do meanwhile.
 func (t *Tree) settleWords(looked []*thread) {
+	t.countTurns(looked)
 	locked := map[*process]bool{}
 	for _, th := range looked {
 		if th.gone || th.ready {
@@ -220,4 +221,60 @@ func (t *Tree) settleWords(looked []*thread) {
 			t.holders["sleeps"]++
 		}
 	}
+}
+
+// countTurns notes which thread of a process goes on when it is the only one. Waits for a word that end by themselves may be sleeps: they count as going on.
+func (t *Tree) countTurns(looked []*thread) {
+	type tally struct {
+		waiting, active int
+		last            *thread
+	}
+	all := map[*process]*tally{}
+	for _, th := range looked {
+		if th.gone || advise.Internal(th.p.image.runtime, th.name) {
+			continue
+		}
+		c := all[th.p]
+		if c == nil {
+			c = &tally{}
+			all[th.p] = c
+		}
+		switch cause := th.wait.cause; {
+		case !th.ready && (cause == advise.Futex && !th.wait.timed || cause == advise.Lock):
+			c.waiting++
+		case !th.ready && (cause == advise.Join || cause == advise.Child || cause == advise.Event || cause == advise.Accept || cause == advise.Pipe):
+		default:
+			c.active, c.last = c.active+1, th
+		}
+	}
+	for p, c := range all {
+		if c.waiting < 2 {
+			continue
+		}
+		p.contended++
+		if c.active == 1 {
+			if p.turns == nil {
+				p.turns = map[int]int{}
+			}
+			p.turns[c.last.tid]++
+		}
+	}
+}
+
+// tookTurns is the share of the looks at which exactly one thread went on, when at least three had their turn and none had most of them.
+func (p *process) tookTurns() float64 {
+	total, most, fair := 0, 0, 0
+	for _, n := range p.turns {
+		total += n
+		most = max(most, n)
+	}
+	for _, n := range p.turns {
+		if n*12 >= total {
+			fair++
+		}
+	}
+	if total < 10 || fair < 3 || most*5 > total*3 {
+		return 0
+	}
+	return float64(total) / float64(p.contended)
 }
