@@ -91,7 +91,7 @@ func (b *bench) sweep() []string {
 	}
 }
 
-// childrenOf gives the names of the living and dead children of a process, by process id.
+// childrenOf gives the names of the living and dead children of a process, by process id, without Tandem's warden.
 func childrenOf(parent int) map[int]string {
 	children := make(map[int]string)
 	stats, _ := filepath.Glob("/proc/[0-9]*/stat") // the pattern is good; an unreadable /proc has no children
@@ -106,8 +106,12 @@ func childrenOf(parent int) map[int]string {
 		if open < 0 || len(fields) < 2 || string(fields[1]) != strconv.Itoa(parent) {
 			continue
 		}
+		name := string(data[open+1 : shut])
+		if name == "tandem-warden" {
+			continue // of the rows that run Tandem inside this process: it starts their workers, and ends with us
+		}
 		if pid, err := strconv.Atoi(string(bytes.TrimSpace(data[:open]))); err == nil {
-			children[pid] = string(data[open+1 : shut])
+			children[pid] = name
 		}
 	}
 	return children
