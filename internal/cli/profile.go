@@ -150,12 +150,13 @@ func (a *app) watched(f profileFlags, args []string) (*profiled, error) {
 	signal.Notify(signals, proc.Passed...)
 	defer signal.Stop(signals)
 	typed := proc.InForeground()
+	before := measure.OwnChildren()
 	begun := time.Now()
 	child, err := proc.StartForeground(args)
 	if err != nil {
 		return nil, err
 	}
-	tree, terr := measure.Follow(child.PID(), begun, measure.TreeConfig{Interval: f.interval})
+	tree, terr := measure.Follow(child.PID(), begun, measure.TreeConfig{Interval: f.interval, Before: before})
 	stop := make(chan struct{})
 	var watching sync.WaitGroup
 	if terr == nil {

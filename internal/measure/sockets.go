@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"tandem/internal/advise"
+	"tandem/internal/proc"
 )
 
 // table is the sockets of a network namespace, read again when one is not found, but seldom.
@@ -53,7 +54,7 @@ func (t *Tree) tableOf(p *process, inode string, now time.Time) (socket, *table,
 		t.tables[ns] = tab
 	}
 	s, ok := tab.sockets[inode]
-	if wait := max(100*time.Millisecond, 100*tab.cost); !ok && now.Sub(tab.read) > wait {
+	if wait := max(40*time.Millisecond, 100*tab.cost); !ok && now.Sub(tab.read) > wait {
 		tab.load(p.pid, now)
 		s, ok = tab.sockets[inode]
 		if !ok { // remembered as unknown until the table is read again
@@ -64,7 +65,7 @@ func (t *Tree) tableOf(p *process, inode string, now time.Time) (socket, *table,
 }
 
 func (tab *table) load(pid int, now time.Time) {
-	begun := time.Now()
+	begun := proc.ThreadCPU()
 	tab.sockets, tab.listens, tab.read = map[string]socket{}, map[uint16]bool{}, now
 	for _, name := range []string{"tcp", "tcp6", "udp", "udp6"} {
 		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/net/%s", pid, name))
@@ -96,7 +97,7 @@ func (tab *table) load(pid int, now time.Time) {
 			tab.sockets[f[6]] = s
 		}
 	}
-	tab.cost = time.Since(begun)
+	tab.cost = proc.ThreadCPU() - begun
 }
 
 // address reads an address as the kernel writes it: words of four bytes in the machine's order, and a port.

@@ -63,6 +63,7 @@ type Tree struct {
 type TreeConfig struct {
 	Interval time.Duration // between two looks; zero means 50 ms
 	Budget   float64       // of one processor, for looking; zero means 0.01
+	Before   []int         // OwnChildren from before the root was started: children that appear later were orphaned by the tree
 	Attach   bool          // it runs already: only what happens from now on counts
 }
 
@@ -110,8 +111,8 @@ func newTree(root int, begun time.Time, cfg TreeConfig) *Tree {
 		}
 	}
 	t.cpus = busyCPUs()
-	for _, pid := range childrenOfSelf() {
-		t.before[pid] = pid != root
+	for _, pid := range cfg.Before {
+		t.before[pid] = true
 	}
 	t.quota = throttleOf(root)
 	return t
@@ -247,7 +248,7 @@ func (t *Tree) adopt() {
 	if t.cfg.Attach {
 		return
 	}
-	for _, pid := range childrenOfSelf() {
+	for _, pid := range OwnChildren() {
 		if pid == t.root || t.before[pid] {
 			continue
 		}
@@ -267,7 +268,8 @@ func plus(a, b proc.Usage) proc.Usage {
 	return proc.Usage{User: a.User + b.User, System: a.System + b.System, Major: a.Major + b.Major, Minor: a.Minor + b.Minor, Voluntary: a.Voluntary + b.Voluntary}
 }
 
-func childrenOfSelf() (pids []int) {
+// OwnChildren is the processes whose parent is this one.
+func OwnChildren() (pids []int) {
 	files, _ := filepath.Glob("/proc/self/task/*/children")
 	for _, f := range files {
 		b, err := os.ReadFile(f)
