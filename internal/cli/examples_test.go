@@ -271,7 +271,7 @@ func TestMoreExamples(t *testing.T) {
 	}
 
 	e = &example{t: t, dir: filepath.Join(dir, "go-worker")}
-	build := exec.Command("go", "build", "-o", filepath.Join(e.dir, "count.bin"), "./examples/go-worker/count")
+	build := exec.Command("go", "build", "-buildvcs=false", "-o", filepath.Join(e.dir, "count.bin"), "./examples/go-worker/count")
 	build.Dir = repo()
 	e.run(build, 0)
 	e.run(e.tandem("run", "built.yaml"), exitOK)

@@ -67,13 +67,11 @@ type item struct {
 	place      int
 	attempts   int
 	begun      time.Time // the attempt
-	wall       time.Duration
-	cpu        time.Duration
-	end        entry // how the last attempt ended
-	late       bool  // killed for its timeout
-	evicted    bool  // killed to free memory
-	canceled   bool  // killed because the run stops
-	before     *item // started before it, and running
+	end        entry     // how the last attempt ended
+	late       bool      // killed for its timeout
+	evicted    bool      // killed to free memory
+	canceled   bool      // killed because the run stops
+	before     *item     // started before it, and running
 	after      *item
 	out, errs  gathered
 	received   int64
