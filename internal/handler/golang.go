@@ -42,7 +42,7 @@ func Go(ctx context.Context, c GoConfig) ([]string, error) {
 		return fail(c.Package+" is package "+strings.TrimSpace(string(list.Stdout))+", want package main",
 			"write a main package that registers the handler with worker.Handle and calls worker.Main", "", nil)
 	}
-	out, err := proc.Run(ctx, proc.Command{Argv: []string{"go", "build", "-o", bin, c.Package}, Dir: dir})
+	out, err := proc.Run(ctx, proc.Command{Argv: []string{"go", "build", "-buildvcs=false", "-o", bin, c.Package}, Dir: dir})
 	if err != nil {
 		return fail(err.Error(), "", "", err)
 	}
