@@ -31,7 +31,7 @@ class Upload(http.server.BaseHTTPRequestHandler):
         if n % 10 == 7:
             return self.answer(429, {"error": "slow down"}, {"Retry-After": "0"})
         time.sleep(0.2)
-        name = parse_qs(urlparse(self.path).query)["name"][0]
+        name = parse_qs(urlparse(self.path).query).get("name", ["picture %d" % n])[0]
         with lock:
             got["pictures"][name] = len(picture)
         self.answer(201, {"bytes": len(picture)})
