@@ -66,6 +66,9 @@ const (
 
 	// Quarantined is an item that killed its worker, and killed a fresh one too.
 	Quarantined Outcome = "quarantined"
+
+	// OutOfMemory is an item whose attempt reached its memory limit.
+	OutOfMemory Outcome = "out_of_memory"
 )
 
 // Outcomes lists every outcome in the order in which reports show them.

@@ -28,13 +28,15 @@ import (
 
 // Spec is a program to start.
 type Spec struct {
-	Argv   []string
-	Dir    string
-	Env    []string                       // nil means this process's own
-	Extra  []string                       // added to Env; the last of a name counts
-	Stdin  *os.File                       // nil means nothing to read
-	Files  []*os.File                     // become descriptors 3, 4, …
-	Output func(stream int, chunk []byte) // told what the process writes to stream 1 or 2; may be nil
+	Argv      []string
+	Dir       string
+	Env       []string                       // nil means this process's own
+	Extra     []string                       // added to Env; the last of a name counts
+	Stdin     *os.File                       // nil means nothing to read
+	Files     []*os.File                     // become descriptors 3, 4, …
+	Output    func(stream int, chunk []byte) // told what the process writes to stream 1 or 2; may be nil
+	Limits    Limits
+	Isolation Isolation
 }
 
 // Exit is how a process ended.
