@@ -177,12 +177,16 @@ func (h *Hub) Runs(ctx context.Context) (all []Manifest, err error) {
 	return all, err
 }
 
-// Remove removes a run and all that it has in the cluster, except its bundle, which others may share.
-func (h *Hub) Remove(ctx context.Context, m Manifest) error {
+// Drop removes the queues of a run that has ended; the table keeps its line.
+func (h *Hub) Drop(ctx context.Context, m Manifest) error {
 	var all []error
 	for at := range len(m.Steps) + 1 {
 		all = append(all, h.e.RemoveQueue(ctx, queueName(m, at)))
 	}
-	all = append(all, h.runs.Delete(ctx, m.Run))
 	return errors.Join(all...)
+}
+
+// Remove removes a run and all that it has in the cluster, except its bundle, which others may share.
+func (h *Hub) Remove(ctx context.Context, m Manifest) error {
+	return errors.Join(h.Drop(ctx, m), h.runs.Delete(ctx, m.Run))
 }

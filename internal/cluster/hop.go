@@ -24,6 +24,8 @@ type hop struct {
 	last  bool         // next is end
 	most  int          // letters to take at a time
 
+	redact func(tandem.Value) tandem.Value
+
 	mu      sync.Mutex
 	held    map[*parcel]struct{}
 	settled chan *parcel
@@ -117,6 +119,9 @@ func (h *hop) Write(ended []*tandem.Task) (int, error) {
 		l := &letter{source: t.Source, value: t.Value}
 		l.ID, l.Root, l.Attempts, l.Elapsed = t.ID, p.letter.Root, t.Attempts, int64(t.Elapsed)
 		over := h.last || r.Outcome != tandem.OK
+		if over && h.redact != nil { // values between steps travel as they are
+			r.Value, r.Err = h.redact(r.Value), redacted(r.Err, h.redact)
+		}
 		if over {
 			l.Outcome, l.Error, l.Service, l.Node, l.Crash = r.Outcome, failureOf(r.Err), int64(r.Service), h.node, r.Crash
 			if r.Outcome == tandem.OK {
@@ -128,6 +133,18 @@ func (h *hop) Write(ended []*tandem.Task) (int, error) {
 		p.out, p.over = append(p.out, l), append(p.over, over)
 	}
 	return len(ended), nil
+}
+
+// redacted is err without secrets, as a copy.
+func redacted(err *tandem.Error, redact func(tandem.Value) tandem.Value) *tandem.Error {
+	if err == nil {
+		return nil
+	}
+	c := *err
+	for _, s := range []*string{&c.Message, &c.Hint, &c.Trace, &c.Reason} {
+		*s = string(redact(tandem.TextValue(*s)).Data)
+	}
+	return &c
 }
 
 // Close is tandem.Sink's.
@@ -261,6 +278,7 @@ func (h *hop) serve(ctx context.Context, e *engine.Engine, flow engine.Flow, gra
 	var beside sync.WaitGroup
 	beside.Go(func() { h.beat(beating) })
 	go h.flush(running)
+	h.redact, flow.Redact = flow.Redact, nil
 	flow.Source, flow.Sink, flow.Settled, flow.Journal, flow.Failures, flow.Order = h, h, h.settle, nil, engine.Failures{}, false
 	_, err := e.Run(running, flow)
 	close(h.settled)
