@@ -64,7 +64,9 @@ type Manifest struct {
 	Priority  int               `json:"priority,omitempty"`
 	NotBefore time.Time         `json:"not_before,omitzero"`
 	Created   time.Time         `json:"created"`
-	From      string            `json:"from"` // the submitter's host
+	EndedAt   time.Time         `json:"ended_at,omitzero"`
+	DeadOf    string            `json:"dead_of,omitempty"` // the run whose dead letters it tries again, and adds to
+	From      string            `json:"from"`              // the submitter's host
 	Window    int               `json:"window"`
 	Items     int64             `json:"items,omitempty"` // the source gave, when it has been read to its end
 	Outcomes  map[string]int64  `json:"outcomes,omitempty"`
@@ -75,6 +77,7 @@ type Step struct {
 	Name   string   `json:"name"`
 	Needs  []string `json:"needs,omitempty"`  // programs: python3, go
 	Labels []string `json:"labels,omitempty"` // the node must have all of them
+	Pool   string   `json:"pool,omitempty"`   // whose limits it shares
 }
 
 // Hub is a cluster as its members see it.

@@ -23,6 +23,8 @@ type hop struct {
 	end   tandem.Queue // of the results
 	last  bool         // next is end
 	most  int          // letters to take at a time
+	wait  func(context.Context)
+	dead  *Dead // where items that ended badly are kept
 
 	redact func(tandem.Value) tandem.Value
 
@@ -40,6 +42,7 @@ type parcel struct {
 	letter   *letter
 	out      []*letter // to be passed on
 	over     []bool    // of out: it has ended
+	dead     []*letter // of out: those that ended badly, as they were when this step got them
 	canceled bool
 }
 
@@ -50,7 +53,7 @@ func newHop(h *hop) *hop {
 
 // Starts is engine.Feed's.
 func (h *hop) Starts(ctx context.Context, yield func(engine.Start) bool) error {
-	for ctx.Err() == nil {
+	for h.wait(ctx); ctx.Err() == nil; h.wait(ctx) {
 		leases, err := h.in.Take(ctx, h.most)
 		if err != nil {
 			if ctx.Err() != nil {
@@ -97,6 +100,7 @@ func (h *hop) hold(ctx context.Context, l tandem.Lease) *parcel {
 		letter.Outcome = tandem.Crashed
 		letter.Error = &failure{Op: "run", On: h.step, Kind: tandem.KindCrash, Reason: "lost",
 			Message: "each of the nodes that ran it was lost before it ended", Hint: "it may take its machine down: look at its memory, or run it alone with --item"}
+		p.dead = append(p.dead, p.died(letter, h.step))
 		p.out, p.over = append(p.out, letter), append(p.over, true)
 		h.settled <- p
 		return nil
@@ -126,6 +130,8 @@ func (h *hop) Write(ended []*tandem.Task) (int, error) {
 			l.Outcome, l.Error, l.Service, l.Node, l.Crash = r.Outcome, failureOf(r.Err), int64(r.Service), h.node, r.Crash
 			if r.Outcome == tandem.OK {
 				l.value = r.Value
+			} else if bad(r.Outcome) {
+				p.dead = append(p.dead, p.died(l, h.step))
 			}
 		} else {
 			l.value, l.earlier = r.Value, t.Earlier
@@ -214,6 +220,9 @@ func (h *hop) pass(ctx context.Context, lot []*parcel) error {
 			}
 		}
 	}
+	if err := h.dead.put(ctx, lot); err != nil {
+		return err
+	}
 	err := h.in.Done(ctx, leases...)
 	if errors.Is(err, tandem.ErrLost) {
 		err = nil // another node may run it too, and the submitter counts it once
@@ -264,16 +273,17 @@ func (h *hop) release(ctx context.Context) {
 }
 
 // serve runs the step until ctx is done, or the queue fails. Stopping is no failure: what runs goes on for grace, then it is given back.
-func (h *hop) serve(ctx context.Context, e *engine.Engine, flow engine.Flow, grace time.Duration) error {
+func (h *hop) serve(ctx context.Context, e *engine.Engine, flow engine.Flow, grace func() time.Duration, hard context.Context) error {
 	running, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cancel(nil)
 	h.fail = func(err error) { cancel(err) }
 	var late *time.Timer
 	stop := context.AfterFunc(ctx, func() {
 		e.Drain()
-		late = time.AfterFunc(grace, func() { cancel(context.Cause(ctx)) })
+		late = time.AfterFunc(grace(), func() { cancel(context.Cause(ctx)) })
 	})
 	defer stop()
+	defer context.AfterFunc(hard, func() { cancel(context.Cause(ctx)) })()
 	beating, still := context.WithCancel(running)
 	var beside sync.WaitGroup
 	beside.Go(func() { h.beat(beating) })

@@ -34,6 +34,7 @@ type head struct {
 	Service int64          `json:"service_ns,omitempty"`
 	Node    string         `json:"node,omitempty"` // where it ended
 	Crash   *tandem.Crash  `json:"crash,omitempty"`
+	Step    string         `json:"step,omitempty"` // of a dead letter: where it ended
 
 	Object string `json:"object,omitempty"` // the values are there
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"tandem"
@@ -57,6 +58,11 @@ type Node struct {
 	works map[string]*work // by run
 	info  Info
 	group sync.WaitGroup
+
+	near   neighbours
+	within atomic.Int64    // how long what runs may go on once it is drained; zero means the grace
+	hard   context.Context // done when it may not any more
+	word   chan struct{}   // something has changed that the others are to know
 }
 
 // NewNode makes a node; nothing happens before Run.
@@ -65,7 +71,7 @@ func NewNode(h *Hub, cfg NodeConfig) *Node {
 		cfg.Grace = 10 * time.Second
 	}
 	slices.Sort(cfg.Labels)
-	return &Node{hub: h, cfg: cfg, works: map[string]*work{}, info: Info{Name: cfg.Name, Labels: cfg.Labels, Cores: cfg.Cores, Version: Version, Started: time.Now()}}
+	return &Node{hub: h, cfg: cfg, works: map[string]*work{}, word: make(chan struct{}, 1), info: Info{Name: cfg.Name, Labels: cfg.Labels, Cores: cfg.Cores, Version: Version, Started: time.Now()}}
 }
 
 // work is a run on this node.
@@ -76,16 +82,28 @@ type work struct {
 	mu       sync.Mutex
 	steps    []StepInfo
 	engines  []*engine.Engine
+	queues   []tandem.Queue // in front of the steps that are served
+	among    parts
+	held     atomic.Bool // a run of a higher priority has items here
 }
 
 // Run serves until ctx is done: then what runs goes on for the grace, and what has not ended by then is given back. The error says why it stopped otherwise.
 func (n *Node) Run(ctx context.Context) error {
+	outer := ctx
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	hard, enough := context.WithCancel(context.WithoutCancel(ctx))
+	n.hard = hard
+	defer enough()
+	defer context.AfterFunc(outer, func() { time.AfterFunc(n.cfg.Grace, enough) })()
 	defer n.group.Wait()
 	var beating sync.WaitGroup
 	alive, dead := context.WithCancel(context.WithoutCancel(ctx))
 	beating.Go(func() { n.beat(alive) })
+	beating.Go(func() { n.near.watch(alive, n.hub, n.count) })
+	beating.Go(func() { n.listen(ctx, cancel) })
+	beating.Go(func() { n.yields(ctx) })
+	beating.Go(func() { n.tidies(ctx) })
 	defer func() {
 		n.group.Wait()
 		dead()
@@ -135,7 +153,8 @@ func (n *Node) see(ctx context.Context, e jetstream.Entry) {
 
 func (n *Node) begin(ctx context.Context, m Manifest) {
 	ctx, stop := context.WithCancelCause(ctx)
-	w := &work{manifest: m, stop: stop, done: make(chan struct{}), steps: make([]StepInfo, len(m.Steps)), engines: make([]*engine.Engine, len(m.Steps))}
+	w := &work{manifest: m, stop: stop, done: make(chan struct{}), steps: make([]StepInfo, len(m.Steps)), engines: make([]*engine.Engine, len(m.Steps)),
+		queues: make([]tandem.Queue, len(m.Steps)), among: make(parts, len(m.Steps))}
 	for i, s := range m.Steps {
 		w.steps[i] = StepInfo{Run: m.Run, Step: s.Name, State: "starting"}
 	}
@@ -164,6 +183,7 @@ func (n *Node) serve(ctx context.Context, w *work) {
 		for i := range m.Steps {
 			w.set(i, "not here", err.Error())
 		}
+		n.tell()
 		n.event("run", m.Run, "", "not here", err.Error())
 		return
 	}
@@ -171,6 +191,7 @@ func (n *Node) serve(ctx context.Context, w *work) {
 	for i, s := range m.Steps {
 		if missing := n.lacks(s); missing != "" {
 			w.set(i, "not here", missing)
+			n.tell()
 			n.event("step", m.Run+" "+s.Name, "", "not here", missing)
 			continue
 		}
@@ -192,6 +213,7 @@ func (w *work) set(i int, state, why string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.steps[i].State, w.steps[i].Why = state, why
+	w.queues[i] = nil
 }
 
 // serveStep runs one step for as long as the run is active here, and again after what may pass.
@@ -209,6 +231,7 @@ func (n *Node) serveStep(ctx context.Context, w *work, i int, dir string) {
 			state = "starting"
 		}
 		w.set(i, state, err.Error())
+		n.tell()
 		n.event("step", id, "serving", state, err.Error())
 		if !passes {
 			return
@@ -253,13 +276,20 @@ func (n *Node) step(ctx context.Context, w *work, i int, dir string) error {
 		most = max(most, b)
 	}
 	flow.Steps[i].Queue.Items = most
-	h := newHop(&hop{node: n.cfg.Name, step: m.Steps[i].Name, name: m.Run + "/" + m.Steps[i].Name, store: n.hub.objects, in: in, next: next, end: end, last: i+1 == len(m.Steps), most: most})
+	w.share(&flow, i)
+	dead, err := n.hub.Dead(ctx, m, true)
+	if err != nil {
+		return err
+	}
+	h := newHop(&hop{node: n.cfg.Name, step: m.Steps[i].Name, name: m.Run + "/" + m.Steps[i].Name, store: n.hub.objects, in: in, next: next, end: end, last: i+1 == len(m.Steps), most: most, wait: w.wait, dead: dead})
 	e := engine.New(engine.Config{Run: m.Run, Cores: n.cfg.Cores, OnEvent: n.cfg.OnEvent})
 	w.mu.Lock()
-	w.engines[i], w.steps[i].State, w.steps[i].Why = e, "serving", ""
+	w.engines[i], w.steps[i].State, w.steps[i].Why, w.queues[i] = e, Serving, "", in
 	w.mu.Unlock()
+	n.count()
+	n.tell()
 	n.event("step", m.Run+" "+m.Steps[i].Name, "starting", "serving", "")
-	return h.serve(ctx, e, flow, n.cfg.Grace)
+	return h.serve(ctx, e, flow, n.grace, n.hard)
 }
 
 // beat says what the node is and does, every few seconds.
@@ -274,7 +304,17 @@ func (n *Node) beat(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+			n.count()
+		case <-n.word:
 		}
+	}
+}
+
+// tell has the others know at once what has changed here.
+func (n *Node) tell() {
+	select {
+	case n.word <- struct{}{}:
+	default:
 	}
 }
 

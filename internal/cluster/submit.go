@@ -20,6 +20,8 @@ type Submission struct {
 	Dir      string               // where it notes how far it is
 	Have     func(id string) bool // whether the sink has the line of an item, from an earlier part of the run; nil means none has
 	Before   int64                // how many those are
+	Say      func(waits string)   // told what the run waits for when that changes, empty when it goes on; may be nil
+	Again    []DeadItem           // run these again, each from the step where it ended, in place of the source; see Hub.Dead
 	Detach   <-chan struct{}      // closed to stop, when the source has been read, without waiting for results; may be nil
 
 	mu      sync.Mutex
@@ -28,6 +30,7 @@ type Submission struct {
 	done    []tandem.Lease // written, their leases to be ended
 	letters []*letter      // of done
 	ending  sync.Mutex
+	tried   tried
 }
 
 // Total is tandem.Source's.
@@ -53,6 +56,7 @@ func (s *Submission) Starts(ctx context.Context, yield func(engine.Start) bool) 
 	var feeding sync.WaitGroup
 	defer feeding.Wait()
 	defer cancel(nil)
+	feeding.Go(func() { s.follow(ctx, cancel) })
 	feeding.Go(func() {
 		if err := s.feed(ctx); err != nil && ctx.Err() == nil {
 			cancel(err)
@@ -69,6 +73,9 @@ func (s *Submission) Starts(ctx context.Context, yield func(engine.Start) bool) 
 func (s *Submission) feed(ctx context.Context) error {
 	if _, whole := s.ledger.fed(); whole {
 		return nil
+	}
+	if s.Again != nil {
+		return s.feedAgain(ctx)
 	}
 	first, err := s.Hub.queue(ctx, s.Manifest, 0)
 	if err != nil {
@@ -200,6 +207,9 @@ func (s *Submission) end(ctx context.Context) error {
 	err := s.results.Done(ctx, done...)
 	if errors.Is(err, tandem.ErrLost) || again(err) {
 		err = nil // they come again, and are known
+	}
+	if err == nil {
+		err = s.buried(ctx, letters)
 	}
 	for _, l := range letters {
 		l.forget(ctx, s.Hub.objects)

@@ -1,0 +1,23 @@
+package limit
+
+import (
+	"cmp"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// share sets the bucket's rate to this process's part.
+func (l *Limit) share(now time.Time) {
+	if l.bucket == nil || l.cfg.Among == nil {
+		return
+	}
+	n := max(1, l.cfg.Among.Load())
+	if n == l.among {
+		return
+	}
+	l.among = n
+	part := l.cfg.Rate / float64(n)
+	l.bucket.SetLimitAt(now, rate.Limit(part))
+	l.bucket.SetBurstAt(now, max(cmp.Or(l.cfg.Burst/int(n), int(part/50)), 1))
+}
