@@ -37,7 +37,8 @@ const (
 
 	inline    = 256 << 10 // bytes of a message that need no object
 	storeSize = 8 << 30
-	sharesIn1 = int64(1) << 62 // shares of one root
+	storeWait = 30 * time.Second // for the values of one item
+	sharesIn1 = int64(1) << 62   // shares of one root
 )
 
 // State of a submitted run.
@@ -110,6 +111,8 @@ func (h *Hub) queue(ctx context.Context, m Manifest, at int) (*jetstream.Queue, 
 		Attempts: 1000, // the node decides what is lost too often, and tells the submitter
 		Backoff:  func(int) time.Duration { return time.Second }})
 }
+
+func (h *Hub) patience() patience { return patience{h.e.Gone} }
 
 func queueName(m Manifest, at int) string {
 	if at >= len(m.Steps) {

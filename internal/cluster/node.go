@@ -116,11 +116,13 @@ func (n *Node) Run(ctx context.Context) error {
 			n.event("node", n.cfg.Name, "serving", "draining", context.Cause(ctx).Error())
 			return nil
 		}
-		n.event("node", n.cfg.Name, "serving", "reconnecting", fmt.Sprint(err))
-		select {
-		case <-time.After(time.Second):
-		case <-ctx.Done():
+		if n.hub.e.Gone() {
+			cancel(err)
+			return &tandem.Error{Op: "serve as the node", On: n.cfg.Name, Kind: tandem.KindQueue, Message: "the connection to the cluster is closed for good", Err: err,
+				Hint: "the servers may refuse the credentials now; what it had is run by other nodes"}
 		}
+		n.event("node", n.cfg.Name, "serving", "reconnecting", fmt.Sprint(err))
+		rest(ctx, time.Second)
 	}
 }
 
@@ -178,7 +180,8 @@ func (n *Node) serve(ctx context.Context, w *work) {
 			return
 		}
 	}
-	dir, err := n.hub.Fetch(ctx, m.Bundle, n.cfg.Cache)
+	var dir string
+	err := n.hub.patience().try(ctx, func() (err error) { dir, err = n.hub.Fetch(ctx, m.Bundle, n.cfg.Cache); return err })
 	if err != nil {
 		for i := range m.Steps {
 			w.set(i, "not here", err.Error())
@@ -220,13 +223,17 @@ func (w *work) set(i int, state, why string) {
 func (n *Node) serveStep(ctx context.Context, w *work, i int, dir string) {
 	id := w.manifest.Run + " " + w.manifest.Steps[i].Name
 	for pause := time.Second; ctx.Err() == nil; pause = min(2*pause, 30*time.Second) {
+		begun := time.Now()
 		err := n.step(ctx, w, i, dir)
 		if err == nil || ctx.Err() != nil {
 			return
 		}
+		if time.Since(begun) > longServed {
+			pause = time.Second
+		}
 		state := "not here"
 		e, ok := errors.AsType[*tandem.Error](err)
-		passes := ok && e.Again == tandem.AgainYes
+		passes := ok && e.Again == tandem.AgainYes && !n.hub.e.Gone()
 		if passes {
 			state = "starting"
 		}
@@ -236,10 +243,7 @@ func (n *Node) serveStep(ctx context.Context, w *work, i int, dir string) {
 		if !passes {
 			return
 		}
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-		}
+		rest(ctx, pause)
 	}
 }
 
@@ -281,7 +285,8 @@ func (n *Node) step(ctx context.Context, w *work, i int, dir string) error {
 	if err != nil {
 		return err
 	}
-	h := newHop(&hop{node: n.cfg.Name, step: m.Steps[i].Name, name: m.Run + "/" + m.Steps[i].Name, store: n.hub.objects, in: in, next: next, end: end, last: i+1 == len(m.Steps), most: most, wait: w.wait, dead: dead})
+	h := newHop(&hop{node: n.cfg.Name, step: m.Steps[i].Name, name: m.Run + "/" + m.Steps[i].Name, store: n.hub.objects, in: in, next: next, end: end, last: i+1 == len(m.Steps), most: most, wait: n.hub.patience(),
+		turn: w.wait, dead: dead})
 	e := engine.New(engine.Config{Run: m.Run, Cores: n.cfg.Cores, OnEvent: n.cfg.OnEvent})
 	w.mu.Lock()
 	w.engines[i], w.steps[i].State, w.steps[i].Why, w.queues[i] = e, Serving, "", in

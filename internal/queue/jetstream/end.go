@@ -36,9 +36,9 @@ func (e *Engine) listen() (err error) {
 func (q *Queue) Done(ctx context.Context, leases ...tandem.Lease) error {
 	var lost error
 	good := make([]*lease, 0, len(leases))
-	now := time.Now()
+	now := time.Now().UnixNano()
 	for _, t := range leases {
-		if l, ok := t.(*lease); ok && l.q == q && now.Before(l.deadline) {
+		if l, ok := t.(*lease); ok && l.q == q && now < l.until.Load() {
 			good = append(good, l)
 			continue
 		}
@@ -80,7 +80,7 @@ func (q *Queue) ack(ctx context.Context, good []*lease) error {
 	}
 	q.freed()
 	for _, l := range good {
-		l.deadline = time.Time{}
+		l.until.Store(0)
 		if l.note != (note{}) {
 			_ = q.notes.Purge(ctx, purgeSubject(q.noteOf(l.sequence))) // else its age removes it
 		}
@@ -90,7 +90,7 @@ func (q *Queue) ack(ctx context.Context, good []*lease) error {
 
 // open tells whether the lease is not known to be over.
 func (l *lease) open() error {
-	if !time.Now().Before(l.deadline) {
+	if time.Now().UnixNano() >= l.until.Load() {
 		return tandem.ErrLost
 	}
 	return nil
@@ -103,7 +103,7 @@ func (l *lease) Extend(context.Context) error {
 	if err := l.m.InProgress(); err != nil {
 		return l.q.failed("extend a lease of the queue", err)
 	}
-	l.deadline = time.Now().Add(l.q.cfg.Lease)
+	l.until.Store(time.Now().Add(l.q.cfg.Lease).UnixNano())
 	return nil
 }
 
@@ -122,7 +122,7 @@ func (l *lease) Retry(ctx context.Context, cause error) error {
 			return l.q.failed("put back into the queue", err)
 		}
 	}
-	l.deadline = time.Time{}
+	l.until.Store(0)
 	return l.q.failed("put back into the queue", l.m.NakWithDelay(max(l.q.cfg.Backoff(l.attempt), time.Millisecond)))
 }
 
@@ -134,7 +134,7 @@ func (l *lease) Release(ctx context.Context) error {
 	if err := l.leave(ctx); err != nil {
 		return l.q.failed("put back into the queue", err)
 	}
-	l.deadline = time.Time{}
+	l.until.Store(0)
 	l.q.purge.pause()
 	return l.q.failed("put back into the queue", l.m.Nak())
 }

@@ -183,5 +183,8 @@ func (e *Engine) SetReplicas(n int) { e.cfg.Replicas = max(n, 1) }
 // Servers is how many servers the cluster that answers has told us of, itself included.
 func (e *Engine) Servers() int { return max(len(e.nc.Servers()), 1) }
 
+// Gone tells whether the connection is closed for good: by Close, or because the servers refuse us. One that is only lost comes back by itself.
+func (e *Engine) Gone() bool { return e.nc.IsClosed() }
+
 // Cut closes the connection without a word, as a machine that dies does. For tests of what survives.
 func (e *Engine) Cut() { e.nc.Close() }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -21,7 +22,7 @@ type lease struct {
 	message  tandem.Message
 	attempt  int
 	sequence uint64
-	deadline time.Time
+	until    atomic.Int64 // the deadline; who renews the lease and who ends it may be two
 	note     note
 }
 
@@ -43,13 +44,16 @@ func (q *Queue) Take(ctx context.Context, most int) ([]tandem.Lease, error) {
 			return nil, context.Cause(ctx)
 		}
 		out, err := q.sweep(ctx, most)
-		if len(out) > 0 || err != nil {
-			return out, q.failed("take from the queue", err)
+		if len(out) > 0 {
+			return out, nil // an error comes again, and these are held
+		}
+		if err != nil {
+			return nil, q.failed("take from the queue", err)
 		}
 		if out, err = q.await(ctx); len(out) == 0 && err == nil {
 			continue
 		}
-		if err != nil && ctx.Err() == nil {
+		if len(out) == 0 && ctx.Err() == nil {
 			return nil, q.failed("take from the queue", err)
 		}
 		if ctx.Err() != nil { // the caller has gone: others may have it
@@ -112,14 +116,19 @@ func (q *Queue) next() int {
 }
 
 func (q *Queue) collect(ctx context.Context, b jetstream.MessageBatch, out []tandem.Lease) ([]tandem.Lease, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second) // what has been delivered is ours, also when the caller has gone
+	defer cancel()
+	var failed error
 	for m := range b.Messages() {
 		l, err := q.lease(ctx, m)
 		if err != nil {
-			return out, err
-		}
-		if l != nil {
+			failed = err // this one comes again when its time is up
+		} else if l != nil {
 			out = append(out, l)
 		}
+	}
+	if failed != nil {
+		return out, failed
 	}
 	err := b.Error()
 	if errors.Is(err, nats.ErrTimeout) || errors.Is(err, jetstream.ErrNoMessages) || errors.Is(err, jetstream.ErrNoHeartbeat) {
@@ -140,7 +149,8 @@ func (q *Queue) lease(ctx context.Context, m jetstream.Msg) (*lease, error) {
 			return nil, m.NakWithDelay(d)
 		}
 	}
-	l := &lease{q: q, m: m, sequence: meta.Sequence.Stream, deadline: time.Now().Add(q.cfg.Lease), message: decode(head, m.Data())}
+	l := &lease{q: q, m: m, sequence: meta.Sequence.Stream, message: decode(head, m.Data())}
+	l.until.Store(time.Now().Add(q.cfg.Lease).UnixNano())
 	l.attempt = int(meta.NumDelivered)
 	if l.attempt > 1 {
 		if l.note, err = q.noted(ctx, l.sequence); err != nil {
