@@ -20,15 +20,17 @@ import (
 
 // link is how a command reaches the cluster.
 type link struct {
-	nats, creds, ca, tenant string
-	replicas                int
-	store                   string // directory of the node's own server
+	nats, creds, ca, cert, key, tenant string
+	replicas                           int
+	store                              string // directory of the node's own server
 }
 
 func (l *link) flags(f *pflag.FlagSet) {
 	f.StringVar(&l.nats, "nats", os.Getenv("TANDEM_NATS"), "addresses of a NATS cluster, nats://a,nats://b (TANDEM_NATS); without it the node on this machine, through a socket")
 	f.StringVar(&l.creds, "creds", os.Getenv("TANDEM_NATS_CREDS"), "credentials file for --nats (TANDEM_NATS_CREDS)")
 	f.StringVar(&l.ca, "ca", "", "file of the authority that signed the servers' certificates; the system's unless given")
+	f.StringVar(&l.cert, "cert", "", "file of a certificate of ours, for servers that ask for one")
+	f.StringVar(&l.key, "key", "", "file of its key")
 	f.IntVar(&l.replicas, "replicas", 0, "copies of each message in the cluster: 3 with --nats, if it has as many servers, and 1 without")
 	f.StringVar(&l.tenant, "tenant", "tandem", "prefix of streams and subjects, to share a cluster")
 	f.StringVar(&l.store, "store", "", "directory of the node's own server, without --nats; under the state directory unless given")
@@ -50,7 +52,7 @@ func (l *link) socket() (string, error) {
 
 // open connects. The returned function closes the connection.
 func (l *link) open(ctx context.Context, name string, onLink func(up bool, why error)) (*cluster.Hub, func(), error) {
-	cfg := jetstream.Config{Creds: l.creds, CA: l.ca, Replicas: max(l.replicas, 1), Prefix: l.tenant, Name: "tandem " + name, OnLink: onLink}
+	cfg := jetstream.Config{Creds: l.creds, CA: l.ca, Cert: l.cert, Key: l.key, Replicas: max(l.replicas, 1), Prefix: l.tenant, Name: "tandem " + name, OnLink: onLink}
 	url := l.nats
 	if url == "" {
 		path, err := l.socket()

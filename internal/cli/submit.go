@@ -40,8 +40,8 @@ type submitted struct {
 	Run    string   `json:"run"`
 	Params []string `json:"params,omitempty"`
 	Link   struct {
-		NATS, Creds, CA, Tenant, Store string
-		Replicas                       int
+		NATS, Creds, CA, Cert, Key, Tenant, Store string
+		Replicas                                  int
 	} `json:"link"`
 }
 
@@ -142,7 +142,7 @@ func (a *app) attach(id string, o runOptions) error {
 		return err
 	}
 	o.attach = entry.ID
-	r := &remote{a: a, name: s.Run, params: s.Params, link: link{nats: s.Link.NATS, creds: s.Link.Creds, ca: s.Link.CA, tenant: s.Link.Tenant, replicas: s.Link.Replicas, store: s.Link.Store}}
+	r := &remote{a: a, name: s.Run, params: s.Params, link: link{nats: s.Link.NATS, creds: s.Link.Creds, ca: s.Link.CA, cert: s.Link.Cert, key: s.Link.Key, tenant: s.Link.Tenant, replicas: s.Link.Replicas, store: s.Link.Store}}
 	return (&running{a: a, o: o, file: file, begun: time.Now(), remote: r}).run()
 }
 
@@ -194,7 +194,7 @@ func (r *remote) send(ctx context.Context, run *running, flow engine.Flow) (engi
 		r.close()
 		return flow, err
 	}
-	r.sub = &cluster.Submission{Hub: r.hub, Manifest: m, Source: flow.Source, Dir: dir.Path()}
+	r.sub = &cluster.Submission{Hub: r.hub, Manifest: m, Source: flow.Source, Dir: dir.Path(), Say: func(waits string) { run.bar.print(r.waits(waits)) }}
 	if st := run.kept.State; st != nil {
 		r.sub.Have = st.Has
 		for _, n := range st.Counts {
@@ -229,7 +229,7 @@ func (r *remote) manifest(ctx context.Context, run *running, flow engine.Flow) (
 		m.Params[k] = v
 	}
 	for i, s := range flow.Steps {
-		m.Steps = append(m.Steps, cluster.Step{Name: s.Name, Labels: file.Steps[i].Labels})
+		m.Steps = append(m.Steps, cluster.Step{Name: s.Name, Labels: file.Steps[i].Labels, Pool: file.Steps[i].Pool})
 	}
 	name, packed, err := cluster.Bundle(file.Dir, writes(file))
 	if err != nil {
@@ -241,7 +241,7 @@ func (r *remote) manifest(ctx context.Context, run *running, flow engine.Flow) (
 	m.Bundle = name
 	var s submitted
 	s.Run, s.Params = m.Run, r.params
-	s.Link.NATS, s.Link.Creds, s.Link.CA, s.Link.Tenant, s.Link.Store, s.Link.Replicas = r.link.nats, r.link.creds, r.link.ca, r.link.tenant, r.link.store, r.link.replicas
+	s.Link.NATS, s.Link.Creds, s.Link.CA, s.Link.Cert, s.Link.Key, s.Link.Tenant, s.Link.Store, s.Link.Replicas = r.link.nats, r.link.creds, r.link.ca, r.link.cert, r.link.key, r.link.tenant, r.link.store, r.link.replicas
 	b, err := json.Marshal(s)
 	if err != nil {
 		return m, err
@@ -249,7 +249,10 @@ func (r *remote) manifest(ctx context.Context, run *running, flow engine.Flow) (
 	if err := os.WriteFile(filepath.Join(dir.Path(), submittedName), b, 0o600); err != nil {
 		return m, err
 	}
-	return m, r.hub.Create(ctx, m)
+	if err := r.hub.Create(ctx, m); err != nil {
+		return m, err
+	}
+	return m, r.hub.Store(ctx, name, packed) // the last run that had it may have been removed in between
 }
 
 // writes are the files that the flow writes beside itself: they are no part of its code.
@@ -295,7 +298,7 @@ func (r *remote) ended(report engine.Report, whole bool, err error) {
 		state, why = cluster.Canceled, err.Error()
 	}
 	cerr := r.hub.Change(ctx, r.name, func(m *cluster.Manifest) error {
-		m.State, m.Why, m.Outcomes = state, why, map[string]int64{}
+		m.State, m.Why, m.EndedAt, m.Outcomes = state, why, time.Now(), map[string]int64{}
 		for _, o := range tandem.Outcomes {
 			if n := report.Items.Of(o); n > 0 {
 				m.Outcomes[string(o)] = n
@@ -312,6 +315,14 @@ func (r *remote) ended(report engine.Report, whole bool, err error) {
 	if cerr != nil {
 		r.a.fail(errors.Join(errors.New("the run has ended, and the cluster could not be told"), cerr))
 	}
+}
+
+// waits words what the run waits for.
+func (r *remote) waits(what string) string {
+	if what == "" {
+		return r.a.dim("the run goes on")
+	}
+	return r.a.yellow("waiting: ") + printable(what)
 }
 
 func (r *remote) close() {
