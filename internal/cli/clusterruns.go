@@ -234,6 +234,10 @@ What has not ended --within so long is given back to the other nodes. The comman
 		}
 		for end := time.Now().Add(wait); wait > 0; time.Sleep(200 * time.Millisecond) {
 			all, err := h.Nodes(ctx)
+			if err != nil && c.Flag("nats").Value.String() == "" { // it had the queue
+				fmt.Fprintln(a.err, "gone, and the queue that it held with it")
+				return nil
+			}
 			if err != nil {
 				return err
 			}

@@ -191,7 +191,9 @@ func (r *running) run() error {
 func (r *running) surroundings() (flowfile.Surroundings, error) {
 	s := flowfile.Surroundings{Cache: cacheDir(), Python: os.Getenv("TANDEM_PYTHON"), Env: os.Environ(), Stdin: r.a.in, Stdout: r.a.out, Items: r.o.items}
 	var err error
-	if r.o.retryFailed {
+	if r.remote != nil && r.remote.again != nil {
+		s.Retried = r.remote.retried
+	} else if r.o.retryFailed {
 		if r.again, err = r.file.ReadFailed(); err != nil {
 			return s, err
 		}
@@ -300,14 +302,14 @@ func (r *running) end(report engine.Report, err error, tables *tables) error {
 		if r.remote != nil {
 			r.remote.ended(report, whole, err)
 		}
-		if kerr := r.kept.close(report, whole || r.kept.Journal == nil); kerr != nil && err == nil {
+		if kerr := r.kept.close(report, whole || r.kept.Journal == nil || r.remote.canceled(err)); kerr != nil && err == nil {
 			a.fail(kerr)
 		}
 	}
 	if !neverRan {
 		a.summary(report, r.file, r.watch)
 		r.fell.summary()
-		if r.kept != nil && r.kept.Journal != nil && !whole && len(r.o.items) == 0 && !r.file.WritesStdout() {
+		if r.kept != nil && r.kept.Journal != nil && !whole && !r.remote.canceled(err) && len(r.o.items) == 0 && !r.file.WritesStdout() {
 			goOn := "tandem run " + shellWord(r.file.Path) + " --resume"
 			if r.remote != nil {
 				goOn = "tandem attach " + r.kept.dir.Run().ID

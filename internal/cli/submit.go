@@ -33,6 +33,11 @@ type remote struct {
 	hub  *cluster.Hub
 	shut func()
 	sub  *cluster.Submission
+
+	again []cluster.DeadItem // to be tried again, in place of the source; nil means the source
+	ids   map[string]bool    // of again
+	of    string             // the run that they are of
+	over  bool               // the cluster knows that the run has ended
 }
 
 // submitted is what the run's directory keeps of it, for attach.
@@ -169,7 +174,7 @@ func runEntry(root, id string) (found runs.Entry, err error) {
 
 // send submits the run, or goes on with it, and gives the flow that brings its results back.
 func (r *remote) send(ctx context.Context, run *running, flow engine.Flow) (engine.Flow, error) {
-	if run.kept == nil || run.kept.Journal == nil {
+	if run.kept == nil || run.kept.Journal == nil && r.again == nil {
 		return flow, &tandem.Error{Op: "submit", On: run.file.Path, Kind: tandem.KindInvalid, Message: "the run could not be kept on this machine, so its results could not be taken", Hint: "make the directory of runs writable; see above"}
 	}
 	for _, s := range flow.Steps {
@@ -194,7 +199,7 @@ func (r *remote) send(ctx context.Context, run *running, flow engine.Flow) (engi
 		r.close()
 		return flow, err
 	}
-	r.sub = &cluster.Submission{Hub: r.hub, Manifest: m, Source: flow.Source, Dir: dir.Path(), Say: func(waits string) { run.bar.print(r.waits(waits)) }}
+	r.sub = &cluster.Submission{Hub: r.hub, Manifest: m, Source: flow.Source, Dir: dir.Path(), Say: func(waits string) { run.bar.print(r.waits(waits)) }, Again: r.again}
 	if st := run.kept.State; st != nil {
 		r.sub.Have = st.Has
 		for _, n := range st.Counts {
@@ -212,6 +217,9 @@ func (r *remote) manifest(ctx context.Context, run *running, flow engine.Flow) (
 	if r.name == "" {
 		r.name = dir.Run().ID
 	}
+	if r.again != nil {
+		r.name = r.of + "-again-" + dir.Run().ID
+	}
 	if run.o.attach != "" {
 		m, err := r.hub.Get(ctx, r.name)
 		if err == nil && m.State == cluster.Canceled {
@@ -220,7 +228,7 @@ func (r *remote) manifest(ctx context.Context, run *running, flow engine.Flow) (
 		return m, err
 	}
 	m := cluster.Manifest{Version: cluster.Version, Run: r.name, Flow: file.Name, File: filepath.Base(file.Path), State: cluster.Active, Priority: r.priority, Created: time.Now(), From: hostname(),
-		Window: r.window, Params: map[string]string{}}
+		Window: r.window, Params: map[string]string{}, DeadOf: r.of}
 	if r.delay > 0 {
 		m.NotBefore = time.Now().Add(r.delay)
 	}
@@ -288,6 +296,7 @@ func (r *remote) nodes(ctx context.Context, m cluster.Manifest) string {
 
 // ended tells the cluster that the run is over; one that goes on later stays as it is.
 func (r *remote) ended(report engine.Report, whole bool, err error) {
+	r.over = whole
 	if r.hub == nil || !whole && !isKind(err, tandem.KindFailures) {
 		return
 	}
@@ -327,6 +336,7 @@ func (r *remote) waits(what string) string {
 
 func (r *remote) close() {
 	if r.shut != nil {
+		r.giveUp()
 		r.shut()
 		r.shut = nil
 	}

@@ -121,7 +121,10 @@ func (h *Hub) Erase(ctx context.Context, run string) error {
 	for _, n := range names {
 		all = append(all, h.objects.Delete(ctx, n))
 	}
-	all = append(all, h.e.RemoveShelf(ctx, deadName(m)), h.Remove(ctx, m))
+	if m.DeadOf == "" {
+		all = append(all, h.e.RemoveShelf(ctx, deadName(m)))
+	}
+	all = append(all, h.Remove(ctx, m))
 	if err := errors.Join(all...); err != nil {
 		return err
 	}
