@@ -50,24 +50,29 @@ func (l *link) socket() (string, error) {
 	return filepath.Join(dir, "socket"), err
 }
 
-// open connects. The returned function closes the connection.
-func (l *link) open(ctx context.Context, name string, onLink func(up bool, why error)) (*cluster.Hub, func(), error) {
+// connect connects and opens nothing.
+func (l *link) connect(name string, onLink func(up bool, why error)) (*jetstream.Engine, error) {
 	cfg := jetstream.Config{Creds: l.creds, CA: l.ca, Cert: l.cert, Key: l.key, Replicas: max(l.replicas, 1), Prefix: l.tenant, Name: "tandem " + name, OnLink: onLink}
 	url := l.nats
 	if url == "" {
 		path, err := l.socket()
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		url = "nats://local"
 		cfg.Dial = func() (net.Conn, error) { return net.DialTimeout("unix", path, 2*time.Second) }
 		if c, err := cfg.Dial(); err == nil {
 			_ = c.Close()
 		} else if errors.Is(err, fs.ErrNotExist) || strings.Contains(err.Error(), "refused") {
-			return nil, nil, &tandem.Error{Op: "reach the node of this machine at", On: path, Kind: tandem.KindNetwork, Message: "none is running", Hint: "start one: tandem node; or name a cluster: --nats nats://host", Err: err}
+			return nil, &tandem.Error{Op: "reach the node of this machine at", On: path, Kind: tandem.KindNetwork, Message: "none is running", Hint: "start one: tandem node; or name a cluster: --nats nats://host", Err: err}
 		}
 	}
-	e, err := jetstream.Connect(url, cfg)
+	return jetstream.Connect(url, cfg)
+}
+
+// open connects. The returned function closes the connection.
+func (l *link) open(ctx context.Context, name string, onLink func(up bool, why error)) (*cluster.Hub, func(), error) {
+	e, err := l.connect(name, onLink)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -302,6 +302,7 @@ func (r *remote) ended(report engine.Report, whole bool, err error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
+	ferr := r.sub.Finish(ctx)
 	state, why := cluster.Ended, ""
 	if !whole {
 		state, why = cluster.Canceled, err.Error()
@@ -321,7 +322,7 @@ func (r *remote) ended(report engine.Report, whole bool, err error) {
 			cerr = r.hub.Drop(ctx, m)
 		}
 	}
-	if cerr != nil {
+	if cerr = errors.Join(ferr, cerr); cerr != nil {
 		r.a.fail(errors.Join(errors.New("the run has ended, and the cluster could not be told"), cerr))
 	}
 }

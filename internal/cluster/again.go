@@ -98,3 +98,17 @@ func (s *Submission) buried(ctx context.Context, written []*letter) error {
 	}
 	return nil
 }
+
+// Finish is called when the engine's run has returned, and does for the lines that were written last what is done for the others while it goes on. Their leases
+// end with the run's queues.
+func (s *Submission) Finish(ctx context.Context) error {
+	s.mu.Lock()
+	letters := s.letters
+	s.done, s.letters = nil, nil
+	s.mu.Unlock()
+	err := s.buried(ctx, letters)
+	for _, l := range letters {
+		l.forget(ctx, s.Hub.objects)
+	}
+	return err
+}

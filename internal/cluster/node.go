@@ -85,6 +85,7 @@ type work struct {
 	queues   []tandem.Queue // in front of the steps that are served
 	among    parts
 	held     atomic.Bool // a run of a higher priority has items here
+	dropped  atomic.Bool // nobody wants what runs here any more
 }
 
 // Run serves until ctx is done: then what runs goes on for the grace, and what has not ended by then is given back. The error says why it stopped otherwise.
@@ -145,6 +146,7 @@ func (n *Node) see(ctx context.Context, e jetstream.Entry) {
 	case wanted && w == nil:
 		n.begin(ctx, m)
 	case !wanted && w != nil:
+		w.dropped.Store(e.Gone || m.State != Paused)
 		w.stop(errors.New("the run is " + string(m.State)))
 		<-w.done // it has let go of everything, so that a change back begins afresh
 		n.mu.Lock()
@@ -294,7 +296,7 @@ func (n *Node) step(ctx context.Context, w *work, i int, dir string) error {
 	n.count()
 	n.tell()
 	n.event("step", m.Run+" "+m.Steps[i].Name, "starting", "serving", "")
-	return h.serve(ctx, e, flow, n.grace, n.hard)
+	return h.serve(ctx, e, flow, func() time.Duration { return w.grace(n) }, n.hard)
 }
 
 // beat says what the node is and does, every few seconds.

@@ -19,5 +19,6 @@ func (l *Limit) share(now time.Time) {
 	l.among = n
 	part := l.cfg.Rate / float64(n)
 	l.bucket.SetLimitAt(now, rate.Limit(part))
-	l.bucket.SetBurstAt(now, max(cmp.Or(l.cfg.Burst/int(n), int(part/50)), 1))
+	// The burst stays what the whole rate has: with a timer that is late a part that may start one task at a time would fall behind for good.
+	l.bucket.SetBurstAt(now, max(cmp.Or(l.cfg.Burst/int(n), int(l.cfg.Rate/50)), 1))
 }
