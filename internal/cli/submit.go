@@ -55,6 +55,7 @@ const submittedName = "cluster.json"
 func (a *app) submitCommand() *cobra.Command {
 	r := &remote{a: a}
 	var o runOptions
+	var times string
 	c := &cobra.Command{Use: "submit FLOW", Short: "Run a flow on the nodes of a cluster",
 		Long: `Run a flow on the nodes of a cluster: this command reads the source and writes the sink, the nodes run the steps.
 
@@ -63,10 +64,14 @@ the nodes go on with what they have; tandem attach RUN goes on with the rest, an
 Without --nats it is the node on this machine that runs it: start one with tandem node.`,
 		Example: `  tandem submit flow.yaml
   tandem submit flow.yaml --nats nats://a,nats://b,nats://c
-  tandem submit flow.yaml --delay 1h --name nightly`,
+  tandem submit flow.yaml --delay 1h --name later
+  tandem submit flow.yaml --cron '0 3 * * *' --name nightly`,
 		Args: takes(1, 1, "flow file"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			r.params = o.params
+			if times != "" {
+				return r.repeat(args[0], times, o)
+			}
 			return r.submit(args[0], o)
 		}}
 	f := c.Flags()
@@ -74,6 +79,7 @@ Without --nats it is the node on this machine that runs it: start one with tande
 	f.StringVar(&r.name, "name", "", "name of the run in the cluster; its id unless given")
 	f.IntVar(&r.window, "window", cluster.Window, "how many items may be in the queue of a step")
 	f.IntVar(&r.priority, "priority", 0, "runs of a higher priority are served first")
+	f.StringVar(&times, "cron", "", "stay and submit a run at each of these times, '0 3 * * *'; one that comes while the last run goes on is left out")
 	f.DurationVar(&r.delay, "delay", 0, "nodes begin after this long")
 	f.StringArrayVar(&o.params, "param", nil, "set a parameter of the flow, NAME=VALUE; may be repeated")
 	remoteFlags(c, &o)
