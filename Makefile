@@ -8,10 +8,10 @@ GOLANGCI := $(CACHE)/golangci-lint
 PILLOW := pillow==11.3.0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test kills bench accuracy parallel lint build generate fuzz clean
+.PHONY: help demo cluster-demo test kills cluster-faults bench accuracy parallel lint build generate fuzz clean
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 
 build: ## build bin/tandem
 	@mkdir -p bin
@@ -19,6 +19,9 @@ build: ## build bin/tandem
 
 demo: build $(VENV)/.ready ## the main job on real images, next to the textbook answer (under a minute)
 	@if [ -x $(VENV)/bin/python ]; then bin/tandem demo --python $(abspath $(VENV))/bin/python; else bin/tandem demo; fi
+
+cluster-demo: build ## three nodes and a cluster on this machine, one killed in the middle of a run, the totals checked (about half a minute)
+	TANDEM_PYTHON=$(PYTHON) examples/cluster/demo.sh bin/tandem
 
 # Pillow for the demo's Python image code. Without it the demo uses Tandem's own image code, and says so.
 $(VENV)/.ready:
@@ -38,6 +41,10 @@ test: ## every test: Go with the race detector, Python, the flows of examples/
 
 kills: ## kill runs 200 times at random moments and resume them (a few minutes)
 	$(GO) test -run TestKill -count 1 -timeout 30m -v ./internal/cli -kills 200
+	$(GO) test -run TestClusterKill -count 1 -timeout 60m -v ./internal/cli -clusterkills 100
+
+cluster-faults: ## nodes in network namespaces: kill, partition, slow link, restart (root; several minutes)
+	$(GO) test -run TestNamespaces -count 1 -timeout 30m -v ./internal/cli -faults
 
 bench: build parallel ## side by side with the peers and the raw limits; see bench/README.md
 	cd bench && $(GO) run . -tandem $(abspath bin/tandem) $(BENCH)
@@ -65,6 +72,7 @@ fuzz: ## fuzz every parser for half a minute each
 	$(GO) test -run xxx -fuzz FuzzList -fuzztime 30s ./worker
 	$(GO) test -run xxx -fuzz FuzzParse -fuzztime 30s ./internal/flowfile
 	$(GO) test -run xxx -fuzz FuzzTemplate -fuzztime 30s ./internal/expr
+	$(GO) test -run xxx -fuzz FuzzOpen -fuzztime 30s ./internal/cluster
 	$(GO) test -run xxx -fuzz FuzzRead -fuzztime 30s ./internal/journal
 	$(GO) test -run xxx -fuzz FuzzTemplate -fuzztime 30s ./internal/mapper
 

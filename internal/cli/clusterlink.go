@@ -86,7 +86,11 @@ func (l *link) open(ctx context.Context, name string, onLink func(up bool, why e
 
 // hub opens what a cluster has, and waits a moment for one that is just choosing its leader.
 func (l *link) hub(ctx context.Context, e *jetstream.Engine) (*cluster.Hub, error) {
-	if err := e.Await(ctx, 20*time.Second); err != nil {
+	return l.hubWithin(ctx, e, 20*time.Second)
+}
+
+func (l *link) hubWithin(ctx context.Context, e *jetstream.Engine, within time.Duration) (*cluster.Hub, error) {
+	if err := e.Await(ctx, within); err != nil {
 		return nil, err
 	}
 	if l.nats != "" && l.replicas == 0 {

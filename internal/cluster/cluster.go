@@ -37,6 +37,7 @@ const (
 
 	inline    = 256 << 10 // bytes of a message that need no object
 	storeSize = 8 << 30
+	openWait  = time.Minute
 	storeWait = 30 * time.Second // for the values of one item
 	sharesIn1 = int64(1) << 62   // shares of one root
 )
@@ -92,8 +93,19 @@ type Hub struct {
 // NodeTTL is how long a node that says nothing is still listed.
 const NodeTTL = 10 * time.Second
 
-// Open opens the tables and stores of a cluster. The engine stays the caller's.
+// Open opens the tables and stores of a cluster, and waits for one that is just choosing its leaders. The engine stays the caller's.
 func Open(ctx context.Context, e *jetstream.Engine) (h *Hub, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, openWait, &tandem.Error{Op: "open the tables of the cluster", Kind: tandem.KindQueue, Again: tandem.AgainYes,
+		Message: "it does not answer within " + openWait.String(), Hint: "a cluster needs more than half of its servers"})
+	defer cancel()
+	err = patience{e.Gone}.try(ctx, func() error { h, err = tables(ctx, e); return err })
+	if err != nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	return h, err
+}
+
+func tables(ctx context.Context, e *jetstream.Engine) (h *Hub, err error) {
 	h = &Hub{e: e}
 	if h.runs, err = e.Table(ctx, "runs", 0); err != nil {
 		return nil, err

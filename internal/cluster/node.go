@@ -234,8 +234,7 @@ func (n *Node) serveStep(ctx context.Context, w *work, i int, dir string) {
 			pause = time.Second
 		}
 		state := "not here"
-		e, ok := errors.AsType[*tandem.Error](err)
-		passes := ok && e.Again == tandem.AgainYes && !n.hub.e.Gone()
+		passes := again(err) && !n.hub.e.Gone()
 		if passes {
 			state = "starting"
 		}

@@ -25,7 +25,7 @@ type patience struct {
 func (p patience) try(ctx context.Context, do func() error) error {
 	for pause := firstPause; ; pause = min(2*pause, mostPause) {
 		err := do()
-		if err == nil || !again(err) || p.over() {
+		if err == nil || !again(err) || p.over() || ctx.Err() != nil {
 			return err
 		}
 		if !rest(ctx, pause) {
@@ -48,8 +48,9 @@ func rest(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// again tells whether an error of the queue may pass by itself.
+// again tells whether an error of the queue may pass by itself. A request that was not answered in the client's own time is one, so who asks looks at its own
+// context first.
 func again(err error) bool {
 	e, ok := errors.AsType[*tandem.Error](err)
-	return ok && e.Again == tandem.AgainYes
+	return ok && e.Again == tandem.AgainYes || errors.Is(err, context.DeadlineExceeded)
 }

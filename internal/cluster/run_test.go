@@ -260,14 +260,16 @@ func TestASubmitterThatComesBack(t *testing.T) {
 	to, dir := newLines(), t.TempDir()
 	for i := 0; ; i++ {
 		stop := node(t, h, fmt.Sprint("n", i), 2*time.Millisecond)
-		ctx, cancel := context.WithTimeout(t.Context(), 700*time.Millisecond)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(700+200*i)*time.Millisecond)
 		if i > 15 {
 			cancel()
 			ctx, cancel = context.WithTimeout(t.Context(), time.Minute)
 		}
 		_, err := submit(ctx, h, m, dir, 800, to)
 		cancel()
+		had, begun := to.count(), time.Now()
 		stop()
+		t.Logf("round %d: %d lines; the node took %v to stop", i, had, time.Since(begun).Round(time.Millisecond))
 		if err == nil {
 			break
 		}
