@@ -53,14 +53,6 @@ func (n *Node) grace() time.Duration {
 	return n.cfg.Grace
 }
 
-// grace is the node's, and none for a run that is over.
-func (w *work) grace(n *Node) time.Duration {
-	if w.dropped.Load() {
-		return 0
-	}
-	return n.grace()
-}
-
 // listen waits for an order until ctx is done, and then calls stop. An order that was there before the node was for another of its name.
 func (n *Node) listen(ctx context.Context, stop func(error)) {
 	fresh := true

@@ -26,6 +26,7 @@ type hop struct {
 	wait  patience
 	turn  func(context.Context) // waits while a run of a higher priority has items here
 	dead  *Dead                 // where items that ended badly are kept
+	gone  func() bool           // the run is over: nothing of it is given back
 
 	redact func(tandem.Value) tandem.Value
 
@@ -291,7 +292,7 @@ func (h *hop) give(ctx context.Context, leases []tandem.Lease) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), Lease/2)
 	defer cancel()
 	for _, l := range leases {
-		if ctx.Err() != nil || h.wait.over() {
+		if ctx.Err() != nil || h.wait.over() || h.gone() {
 			return
 		}
 		_ = l.Release(ctx)

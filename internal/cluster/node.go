@@ -55,7 +55,8 @@ type Node struct {
 	cfg NodeConfig
 
 	mu    sync.Mutex
-	works map[string]*work // by run
+	works map[string]*work           // by run
+	last  map[string]jetstream.Entry // what the table says of each run
 	info  Info
 	group sync.WaitGroup
 
@@ -71,7 +72,7 @@ func NewNode(h *Hub, cfg NodeConfig) *Node {
 		cfg.Grace = 10 * time.Second
 	}
 	slices.Sort(cfg.Labels)
-	return &Node{hub: h, cfg: cfg, works: map[string]*work{}, word: make(chan struct{}, 1), info: Info{Name: cfg.Name, Labels: cfg.Labels, Cores: cfg.Cores, Version: Version, Started: time.Now()}}
+	return &Node{hub: h, cfg: cfg, works: map[string]*work{}, last: map[string]jetstream.Entry{}, word: make(chan struct{}, 1), info: Info{Name: cfg.Name, Labels: cfg.Labels, Cores: cfg.Cores, Version: Version, Started: time.Now()}}
 }
 
 // work is a run on this node.
@@ -86,6 +87,9 @@ type work struct {
 	among    parts
 	held     atomic.Bool // a run of a higher priority has items here
 	dropped  atomic.Bool // nobody wants what runs here any more
+	leaving  atomic.Bool
+	hard     context.Context // done when what runs here may not go on
+	enough   func()
 }
 
 // Run serves until ctx is done: then what runs goes on for the grace, and what has not ended by then is given back. The error says why it stopped otherwise.
@@ -139,6 +143,10 @@ func (n *Node) see(ctx context.Context, e jetstream.Entry) {
 	wanted := !e.Gone && json.Unmarshal(e.Value, &m) == nil && m.State == Active
 	n.mu.Lock()
 	w := n.works[e.Key]
+	n.last[e.Key] = e
+	if e.Gone && w == nil {
+		delete(n.last, e.Key)
+	}
 	n.mu.Unlock()
 	switch {
 	case wanted && (m.Version > Version || m.Version < Version-1):
@@ -146,19 +154,37 @@ func (n *Node) see(ctx context.Context, e jetstream.Entry) {
 	case wanted && w == nil:
 		n.begin(ctx, m)
 	case !wanted && w != nil:
-		w.dropped.Store(e.Gone || m.State != Paused)
-		w.stop(errors.New("the run is " + string(m.State)))
-		<-w.done // it has let go of everything, so that a change back begins afresh
-		n.mu.Lock()
-		delete(n.works, e.Key)
-		n.mu.Unlock()
+		n.leave(ctx, w, e.Gone || m.State != Paused)
 	}
+}
+
+// leave lets go of a run, at once when it is over. What the table says by then is looked at when all of it has been let go of, so that a change back begins afresh.
+func (n *Node) leave(ctx context.Context, w *work, over bool) {
+	if over {
+		w.dropped.Store(true)
+		w.enough()
+	}
+	w.stop(errors.New("the run is not active"))
+	if !w.leaving.CompareAndSwap(false, true) {
+		return
+	}
+	n.group.Go(func() {
+		<-w.done
+		n.mu.Lock()
+		delete(n.works, w.manifest.Run)
+		last := n.last[w.manifest.Run]
+		n.mu.Unlock()
+		if ctx.Err() == nil {
+			n.see(ctx, last)
+		}
+	})
 }
 
 func (n *Node) begin(ctx context.Context, m Manifest) {
 	ctx, stop := context.WithCancelCause(ctx)
 	w := &work{manifest: m, stop: stop, done: make(chan struct{}), steps: make([]StepInfo, len(m.Steps)), engines: make([]*engine.Engine, len(m.Steps)),
 		queues: make([]tandem.Queue, len(m.Steps)), among: make(parts, len(m.Steps))}
+	w.hard, w.enough = context.WithCancel(n.hard)
 	for i, s := range m.Steps {
 		w.steps[i] = StepInfo{Run: m.Run, Step: s.Name, State: "starting"}
 	}
@@ -168,6 +194,7 @@ func (n *Node) begin(ctx context.Context, m Manifest) {
 	n.group.Go(func() {
 		defer close(w.done)
 		defer stop(nil)
+		defer w.enough()
 		n.serve(ctx, w)
 	})
 }
@@ -287,7 +314,7 @@ func (n *Node) step(ctx context.Context, w *work, i int, dir string) error {
 		return err
 	}
 	h := newHop(&hop{node: n.cfg.Name, step: m.Steps[i].Name, name: m.Run + "/" + m.Steps[i].Name, store: n.hub.objects, in: in, next: next, end: end, last: i+1 == len(m.Steps), most: most, wait: n.hub.patience(),
-		turn: w.wait, dead: dead})
+		turn: w.wait, dead: dead, gone: w.dropped.Load})
 	e := engine.New(engine.Config{Run: m.Run, Cores: n.cfg.Cores, OnEvent: n.cfg.OnEvent})
 	w.mu.Lock()
 	w.engines[i], w.steps[i].State, w.steps[i].Why, w.queues[i] = e, Serving, "", in
@@ -295,7 +322,7 @@ func (n *Node) step(ctx context.Context, w *work, i int, dir string) error {
 	n.count()
 	n.tell()
 	n.event("step", m.Run+" "+m.Steps[i].Name, "starting", "serving", "")
-	return h.serve(ctx, e, flow, func() time.Duration { return w.grace(n) }, n.hard)
+	return h.serve(ctx, e, flow, n.grace, w.hard)
 }
 
 // beat says what the node is and does, every few seconds.
