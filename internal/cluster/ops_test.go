@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -88,6 +91,71 @@ func TestOneRateForAllNodes(t *testing.T) {
 	}
 	cancel()
 	<-done
+}
+
+// Three nodes keep the concurrency that a flow gives an API together.
+func TestOneConcurrencyForAllNodes(t *testing.T) {
+	s := place(t)
+	h, e := join(t, s)
+	defer e.Close()
+	var now, peak, ended atomic.Int64
+	do := func(string) error {
+		n := now.Add(1)
+		for p := peak.Load(); n > p && !peak.CompareAndSwap(p, n); p = peak.Load() {
+		}
+		time.Sleep(20 * time.Millisecond)
+		now.Add(-1)
+		ended.Add(1)
+		return nil
+	}
+	for i := range 3 {
+		build := func(ctx context.Context, dir string, m Manifest, at int) (engine.Flow, error) {
+			f, err := one(engine.Limits{}, do)(ctx, dir, m, at)
+			f.Steps[0].Concurrency = 6
+			h := f.Steps[0].Handler.(engine.Func)
+			h.Auto = true
+			f.Steps[0].Handler = h
+			return f, err
+		}
+		n := NewNode(h, NodeConfig{Name: fmt.Sprint("n", i), Cores: 2, Cache: t.TempDir(), Build: build})
+		defer func(stop func() error) { _ = stop() }(run(t, n))
+	}
+	m := single(t, h, "six", nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { _, err := submit(ctx, h, m, t.TempDir(), 2000, newLines()); done <- err }()
+	for ended.Load() < 150 { // all have begun, and know of one another
+		time.Sleep(5 * time.Millisecond)
+	}
+	peak.Store(0)
+	for ended.Load() < 500 {
+		time.Sleep(5 * time.Millisecond)
+	}
+	if p := peak.Load(); p > 6 || p < 4 {
+		t.Errorf("three nodes have %d in flight together, of 6 allowed", p)
+	}
+	cancel()
+	<-done
+}
+
+// A directory that is too large is refused, with the name of the largest file, and what .tandemignore names stays behind.
+func TestBundleOverTheLimit(t *testing.T) {
+	dir := t.TempDir()
+	noise := make([]byte, MaxBundle+1<<20)
+	_, _ = rand.NewChaCha8([32]byte{1}).Read(noise)
+	if err := os.WriteFile(filepath.Join(dir, "large.bin"), noise, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := Bundle(dir, nil); err == nil || !strings.Contains(err.Error(), "the largest file is large.bin") || !isKind(err, tandem.KindTooLarge) {
+		t.Errorf("a directory above the limit: %v", err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, ".tandemignore"), []byte("# not needed\n*.bin\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, packed, err := Bundle(dir, nil); err != nil || len(packed) > 1000 {
+		t.Errorf("without it: %d bytes, %v", len(packed), err)
+	}
 }
 
 // A run of a higher priority that comes later is done first.

@@ -31,6 +31,9 @@ func (e *Engine) Shelf(ctx context.Context, name string, messages, bytes int64, 
 		}
 		sh.s, err = e.js.CreateStream(ctx, jetstream.StreamConfig{Name: sh.name, Subjects: []string{sh.name + ".*"}, Storage: jetstream.FileStorage, Replicas: e.cfg.Replicas,
 			MaxMsgs: messages, MaxBytes: bytes, MaxMsgsPerSubject: 1, Discard: jetstream.DiscardOld, Metadata: map[string]string{mark: "shelf"}})
+		if err == nil && e.settle != nil {
+			err = e.settle()
+		}
 		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // somebody was faster
 			sh.s, err = e.js.Stream(ctx, sh.name)
 		}
