@@ -43,6 +43,7 @@ def fan(n):
     note(f"end {n}")
     for k in range(1 + n % 3): yield f"{n}.{k + 1}"
 async def ask(s):
+    note(f"start {s}")
     await asyncio.sleep(0.02)
     if s.endswith("7.1"): raise ValueError("seven")
     return "=" + s

@@ -96,6 +96,7 @@ func (i *island) party(t *testing.T) *party {
 		urls = append(urls, "nats://"+i.address(n)+":4222")
 	}
 	p.nats = strings.Join(urls, ",")
+	stores := t.TempDir() // not in the flow's directory, which travels
 	p.args = func(name string) []string {
 		var routes []string
 		for _, n := range i.nodes {
@@ -103,7 +104,7 @@ func (i *island) party(t *testing.T) *party {
 				routes = append(routes, "nats://"+i.address(n)+":6222")
 			}
 		}
-		return []string{"--store", filepath.Join(p.dir, "store-"+name), "--listen", i.address(name) + ":4222", "--cluster", i.address(name) + ":6222", "--routes", strings.Join(routes, ",")}
+		return []string{"--store", filepath.Join(stores, name), "--listen", i.address(name) + ":4222", "--cluster", i.address(name) + ":6222", "--routes", strings.Join(routes, ",")}
 	}
 	for _, n := range i.nodes {
 		p.node(n)

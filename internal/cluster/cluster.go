@@ -28,8 +28,9 @@ import (
 const (
 	// Lease is how long an item stays with a node that says nothing.
 	Lease = 6 * time.Second
-	// MaxLost is how many nodes may be lost under an item.
-	MaxLost = 3
+	// MaxLost is how many times the lease of an item may lapse. A server that is cut off from the others hands out what nobody gets, so it is more than the
+	// nodes that an item could take down before somebody looks.
+	MaxLost = 10
 	// Version of what nodes and submitters say to each other. A node takes runs of its own version and the one before.
 	Version = 1
 	// Window is how many items of a run may be in one queue, and so how far a submitter may be ahead of its slowest step.
@@ -98,7 +99,12 @@ func Open(ctx context.Context, e *jetstream.Engine) (h *Hub, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, openWait, &tandem.Error{Op: "open the tables of the cluster", Kind: tandem.KindQueue, Again: tandem.AgainYes,
 		Message: "it does not answer within " + openWait.String(), Hint: "a cluster needs more than half of its servers"})
 	defer cancel()
-	err = patience{e.Gone}.try(ctx, func() error { h, err = tables(ctx, e); return err })
+	err = patience{e.Gone}.try(ctx, func() error {
+		once, stop := context.WithTimeout(ctx, 5*time.Second) // who is asked before it is chosen never answers
+		defer stop()
+		h, err = tables(once, e)
+		return err
+	})
 	if err != nil && ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}

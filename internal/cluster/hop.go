@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -111,7 +112,7 @@ func (h *hop) hold(ctx context.Context, l tandem.Lease) *parcel {
 	if l.Attempt() > MaxLost {
 		letter.Outcome = tandem.Crashed
 		letter.Error = &failure{Op: "run", On: h.step, Kind: tandem.KindCrash, Reason: "lost",
-			Message: "each of the nodes that ran it was lost before it ended", Hint: "it may take its machine down: look at its memory, or run it alone with --item"}
+			Message: fmt.Sprintf("%d times the node that had it was lost before it ended", MaxLost), Hint: "it may take its machine down: look at its memory, or run it alone with --item"}
 		p.dead = append(p.dead, p.died(letter, h.step))
 		p.out, p.over = append(p.out, letter), append(p.over, true)
 		h.settled <- p
