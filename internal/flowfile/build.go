@@ -177,6 +177,11 @@ func (f *File) step(ctx context.Context, i int, s Surroundings) (engine.Step, er
 	if d.t.when != nil {
 		step.When = d.t.when.Bool
 	}
+	if d.Spares != nil {
+		if step.Spares = *d.Spares; step.Spares == 0 {
+			step.Spares = -1
+		}
+	}
 	var err error
 	switch d.Verb() {
 	case "http":
@@ -208,6 +213,9 @@ func (f *File) program(ctx context.Context, i int, s Surroundings) (engine.Handl
 		}
 		p.Argv, err = handler.Python(handler.PythonConfig{Step: d.Name, Venv: venv, Python: s.Python, Cache: s.Cache})
 		p.Handler, p.Env = d.Python, handler.PythonEnv(s.Env)
+		if err == nil && d.Start != StartSpawn {
+			p.Template, p.MustFork = handler.Template(p.Argv), d.Start == StartFork
+		}
 		if f.pythonOnly(i) {
 			p.Output = "pickle" // from Python to Python any object may travel
 		}

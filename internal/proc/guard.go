@@ -163,7 +163,7 @@ func request(body []byte, fds []int) (serial int, direct bool, err error) {
 }
 
 // encode is a request: the sizes, then the path, the arguments and the environment, each ended by a zero byte.
-func encode(cmd *exec.Cmd) ([]byte, error) {
+func encode(cmd *exec.Cmd, keep bool) ([]byte, error) {
 	env := cmd.Environ()
 	size := headerSize + len(cmd.Path) + 1
 	for _, list := range [][]string{cmd.Args, env} {
@@ -173,7 +173,11 @@ func encode(cmd *exec.Cmd) ([]byte, error) {
 	}
 	b := make([]byte, headerSize, size)
 	binary.LittleEndian.PutUint32(b, uint32(size-headerSize))
-	binary.LittleEndian.PutUint32(b[4:], uint32(len(cmd.Args)))
+	argc := uint32(len(cmd.Args))
+	if keep {
+		argc |= keepTree
+	}
+	binary.LittleEndian.PutUint32(b[4:], argc)
 	binary.LittleEndian.PutUint32(b[8:], uint32(len(env)))
 	for _, list := range [][]string{{cmd.Path}, cmd.Args, env} {
 		for _, s := range list {

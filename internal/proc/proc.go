@@ -67,6 +67,7 @@ func (e Exit) Reason() string {
 type Process struct {
 	cmd    *exec.Cmd
 	held   *held // nil when it was started directly
+	keep   bool  // its tree outlives it, until Kill
 	pid    int
 	done   chan struct{}
 	gone   chan struct{}
@@ -79,7 +80,10 @@ type Process struct {
 // Start starts the program. The error is a *tandem.Error of kind start.
 func Start(spec Spec) (*Process, error) { return start(spec, false) }
 
-func start(spec Spec, direct bool) (*Process, error) {
+func start(spec Spec, direct bool) (*Process, error) { return startAs(spec, direct, false) }
+
+// startAs starts the program; with keep its tree outlives it, until Kill.
+func startAs(spec Spec, direct, keep bool) (*Process, error) {
 	if len(spec.Argv) == 0 || spec.Argv[0] == "" {
 		return nil, &tandem.Error{Op: "start", Kind: tandem.KindStart, Message: "no program given"}
 	}
@@ -95,7 +99,7 @@ func start(spec Spec, direct bool) (*Process, error) {
 		cmd.Stdin = spec.Stdin
 	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	p := &Process{cmd: cmd, done: make(chan struct{}), gone: make(chan struct{})}
+	p := &Process{cmd: cmd, keep: keep, done: make(chan struct{}), gone: make(chan struct{})}
 	out, closeChild, err := p.pipes(spec.Output)
 	if err == nil {
 		err = p.begin(cmd, direct)
@@ -113,7 +117,10 @@ func start(spec Spec, direct bool) (*Process, error) {
 // begin starts the program through the warden, or directly where there is none.
 func (p *Process) begin(cmd *exec.Cmd, direct bool) (err error) {
 	if !direct {
-		p.held, p.pid, direct, err = startHeld(cmd)
+		p.held, p.pid, direct, err = startHeld(cmd, p.keep)
+	}
+	if direct && p.keep {
+		return &tandem.Error{Op: "start", On: cmd.Path, Kind: tandem.KindStart, Message: "there is no warden to hold what it forks"}
 	}
 	if direct {
 		if err = spawn(cmd); err == nil {

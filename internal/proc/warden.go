@@ -21,6 +21,7 @@ const (
 	wardenMagic  = "tandem warden 1"
 	headerSize   = 12 // size of the body, arguments, variables
 	maxRequest   = 64 << 20
+	keepTree     = 1 << 31 // in the number of arguments: the program's end is not the end of its tree
 )
 
 // A program that contains this package is its own warden: Start runs it again with TANDEM_WARDEN set, and then this is as far as it gets. Variables and init
@@ -107,6 +108,8 @@ func (w *warden) serve() bool {
 	if !fill(head[n:]) || size > maxRequest || len(fds) < 2 {
 		return false
 	}
+	keep := argc&keepTree != 0
+	argc &^= keepTree
 	if uint32(cap(w.body)) < size {
 		w.body = make([]byte, size)
 	}
@@ -125,6 +128,7 @@ func (w *warden) serve() bool {
 		fds[i] = moved
 	}
 	w.order(fds, int(argc), int(envc))
+	ordered.keep = keep
 	w.mu.Lock() // or it could be buried before it is known
 	pid, errno := launch()
 	if errno == 0 {

@@ -24,7 +24,7 @@ const controlSize = arena.ControlSize
 
 func yield() { runtime.Gosched() }
 
-func (w *worker) name() string { return w.p.cfg.Step + "/" + strconv.Itoa(w.place+1) }
+func (w *worker) name() string { return w.p.cfg.Step + "/" + strconv.Itoa(w.number+1) }
 
 // place keeps one worker running until ctx ends: a dead one is replaced at once, while its burial goes on beside.
 func (p *Pool) place(ctx context.Context, place int) {
@@ -32,8 +32,10 @@ func (p *Pool) place(ctx context.Context, place int) {
 	var burials sync.WaitGroup
 	defer burials.Wait()
 	for ctx.Err() == nil {
-		p.event(place, "new", "starting", "")
-		w, err := p.start(ctx, place)
+		w, err := p.spare(place), error(nil)
+		if w == nil {
+			w, err = p.start(ctx, place)
+		}
 		if ctx.Err() != nil && w == nil {
 			if context.Cause(ctx) == errSurplus {
 				p.event(place, "starting", "dead", errSurplus.Error())
@@ -94,7 +96,7 @@ func (p *Pool) admit(w *worker) (surplus bool) {
 	p.room.Broadcast()
 	p.setReady()
 	p.mu.Unlock()
-	p.event(w.place, "starting", "idle", "ready, pid "+strconv.Itoa(w.process.PID()))
+	p.event(w.number, "starting", "idle", "ready, pid "+strconv.Itoa(w.process.PID()))
 	p.finish(&do, true)
 	return false
 }
@@ -125,6 +127,18 @@ func (p *Pool) start(ctx context.Context, place int) (*worker, error) {
 		e.Op, e.On = "start worker", p.cfg.Step
 		return nil, e
 	}
+	p.mu.Lock()
+	number := p.number(place)
+	p.mu.Unlock()
+	started := false
+	defer func() {
+		if !started {
+			p.mu.Lock()
+			p.numbers[number] = false
+			p.mu.Unlock()
+		}
+	}()
+	p.event(number, "new", "starting", "")
 	mem, err := p.takeArenas()
 	if err != nil {
 		return fail(err)
@@ -134,14 +148,14 @@ func (p *Pool) start(ctx context.Context, place int) (*worker, error) {
 		p.giveArenas(mem)
 		return fail(err)
 	}
-	w := &worker{p: p, place: place, sock: sock, mem: mem, ctl: arena.ControlOf(mem.out.Mem),
+	w := &worker{p: p, place: place, number: number, taken: make(chan struct{}), noticed: make(chan struct{}, 1), sock: sock, mem: mem, ctl: arena.ControlOf(mem.out.Mem),
 		blocks: arena.NewBlocks(p.cfg.ArenaSize), rbuf: make([]byte, 2*wire.MaxFrame),
 		flushing: make(chan struct{}, 1), wakeRead: make(chan struct{}, 1), leave: make(chan struct{}), readDone: make(chan struct{})}
 	w.ctl.Reset()
-	spec := proc.Spec{Argv: p.cfg.Argv, Dir: p.cfg.Dir, Env: p.environ(place), Files: []*os.File{child, mem.in.File(), mem.out.File()}}
+	spec := proc.Spec{Argv: p.cfg.Argv, Dir: p.cfg.Dir, Env: p.environ(number, true), Files: []*os.File{child, mem.in.File(), mem.out.File()}}
 	spec.Output = w.hear
 	w.before, w.begun = p.memory.Before(), arena.Now()
-	w.process, err = proc.Start(spec)
+	w.process, err = p.launch(ctx, number, spec)
 	child.Close()
 	if err != nil {
 		sock.Close()
@@ -158,10 +172,13 @@ func (p *Pool) start(ctx context.Context, place int) (*worker, error) {
 		p.giveArenas(mem)
 		if ctx.Err() == nil {
 			w.bootFailed(err)
-			p.event(place, "starting", "dead", err.Error())
+			p.event(number, "starting", "dead", err.Error())
 		}
 		return fail(err)
 	}
+	started = true
+	p.weigh(w, time.Duration(arena.Now()-w.begun))
+	w.unnotice = arena.OnDeath(w.ctl, func() { w.noticed <- struct{}{} })
 	w.reading = true
 	go w.reader()
 	go w.flusher()
@@ -169,17 +186,24 @@ func (p *Pool) start(ctx context.Context, place int) (*worker, error) {
 	return w, nil
 }
 
-func (p *Pool) environ(place int) []string {
+// environ is the environment of workers; with own also what is a worker's own.
+func (p *Pool) environ(number int, own bool) []string {
 	env := p.cfg.Env
 	if env == nil {
 		env = os.Environ()
 	}
-	env = append(slices.Clone(env), "TANDEM_WORKER=1", "TANDEM_STEP="+p.cfg.Step, "TANDEM_PLACE="+strconv.Itoa(place+1))
+	env = append(slices.Clone(env), "TANDEM_WORKER=1", "TANDEM_STEP="+p.cfg.Step)
+	if own {
+		env = append(env, p.own(number)...)
+	}
 	if p.cfg.Run != "" {
 		env = append(env, "TANDEM_RUN_ID="+p.cfg.Run)
 	}
 	return append(env, proc.Budget(env, p.cfg.Budget)...)
 }
+
+// own is the part of the environment that tells workers apart.
+func (p *Pool) own(number int) []string { return []string{"TANDEM_PLACE=" + strconv.Itoa(number+1)} }
 
 // handshake sends HELLO and reads the answer.
 func (w *worker) handshake() error {
@@ -277,12 +301,6 @@ func (w *worker) diedAtStart() error {
 	return e
 }
 
-// attend notices the end of the process, also when a child of it keeps the channel open.
-func (w *worker) attend() {
-	<-w.process.Gone()
-	w.p.end(w, nil)
-}
-
 // end takes a worker out of service, for reason, or because its process has ended (nil). Its replacement may start.
 func (p *Pool) end(w *worker, reason *tandem.Error) {
 	p.mu.Lock()
@@ -298,6 +316,7 @@ func (p *Pool) end(w *worker, reason *tandem.Error) {
 
 // leave is the part of end that needs the mutex.
 func (p *Pool) leave(w *worker) {
+	w.resign()
 	w.setWindow(0)
 	if i := slices.Index(p.workers, w); i >= 0 {
 		p.workers = slices.Delete(p.workers, i, i+1)
@@ -320,6 +339,7 @@ func (p *Pool) retire(w *worker) {
 		p.leaving = append(p.leaving, w)
 	}
 	w.retired = true
+	w.resign()
 	w.setWindow(0)
 	if i := slices.Index(p.workers, w); i >= 0 {
 		p.workers = slices.Delete(p.workers, i, i+1)
@@ -352,6 +372,7 @@ func (w *worker) bury() {
 	<-w.readDone
 	<-w.process.Done()
 	w.fills.Wait()
+	w.unnotice()
 	p := w.p
 	exit := w.process.Exit()
 	p.mu.Lock()
@@ -374,6 +395,7 @@ func (w *worker) bury() {
 	died := hurt || held && !w.draining || w.reason != nil || !w.retired && !w.bye
 	if died {
 		p.stats.Crashes++
+		p.provide()
 	}
 	died = w.worthReport(died)
 	w.flushClosed()
@@ -381,7 +403,7 @@ func (w *worker) bury() {
 	p.checkEmpty()
 	p.mu.Unlock()
 	w.sock.Close()
-	p.event(w.place, "draining", "dead", why)
+	p.event(w.number, "draining", "dead", why)
 	if died {
 		w.report(exit, stack)
 	}

@@ -67,7 +67,8 @@ func pyConfig(t testing.TB, handler string) Config {
 		t.Fatal(err)
 	}
 	return Config{Step: "py", Argv: []string{path, "-c", fmt.Sprintf(python.Start, `"`+dir+`"`)},
-		Handler: "handlers.py:" + handler, Home: dir, Workers: 2}
+		Template: []string{path, "-c", fmt.Sprintf(strings.Replace(python.Start, "start", "fork", 1), `"`+dir+`"`)},
+		Handler:  "handlers.py:" + handler, Home: dir, Workers: 2}
 }
 
 func TestPythonValues(t *testing.T) {

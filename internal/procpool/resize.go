@@ -71,7 +71,7 @@ func (p *Pool) dismiss(w *worker) {
 	w.sayDrain(&do)
 	want := p.wanted()
 	p.mu.Unlock()
-	p.event(w.place, "idle", "draining", "the pool has "+strconv.Itoa(want)+" workers now")
+	p.event(w.number, "idle", "draining", "the pool has "+strconv.Itoa(want)+" workers now")
 	p.finish(&do, true)
 }
 
@@ -114,7 +114,9 @@ func (w *worker) linger(run context.Context) {
 		var do chores
 		now := arena.Now()
 		p.mu.Lock()
-		if !w.dead {
+		if w.dying {
+			moved = now // the kernel takes the time it takes
+		} else if !w.dead {
 			started := w.ctl.Started()
 			if started != begun || w.busy() {
 				moved = now

@@ -17,6 +17,7 @@ import (
 type worker struct {
 	p        *Pool
 	place    int
+	number   int // what it is called, from 0; no two that serve have the same
 	process  *proc.Process
 	sock     *proc.Socket
 	mem      *arenas
@@ -47,6 +48,8 @@ type worker struct {
 	recalled  bool          // what it had not started was taken back
 	suspect   bool          // an item's time is up in it, or it is silent: it is asked where it is, then killed
 	answered  chan struct{} // closed when it was asked where it is, because a handler ran on after its time was up; nil before
+	resigned  bool          // its number may be another's
+	dying     bool          // the kernel is ending it
 	reason    *tandem.Error // why we ended it
 	progress  int64         // coarse time of the last answer
 
@@ -65,6 +68,9 @@ type worker struct {
 
 	flushing chan struct{} // wakes the flusher
 	wakeRead chan struct{} // wakes the reader
+	noticed  chan struct{} // the kernel has marked its page
+	unnotice func()
+	taken    chan struct{} // closed when it is a spare no more
 	leave    chan struct{} // closed when the worker is of no more use: a replacement may start
 	readDone chan struct{}
 

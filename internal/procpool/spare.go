@@ -1,0 +1,120 @@
+package procpool
+
+import (
+	"context"
+	"slices"
+	"strconv"
+	"time"
+
+	"tandem/internal/proc"
+	"tandem/internal/supervise"
+)
+
+const (
+	// Workers that are ready sooner are not worth a spare unless somebody asks for it.
+	slowStart = 100 * time.Millisecond
+	// The share of the free memory that a spare which nobody asked for may take.
+	spareShare = 20
+)
+
+func itoa(n int) string { return strconv.Itoa(n) }
+
+// number is the lowest that no worker has; prefer is taken when it is free. The mutex is held.
+func (p *Pool) number(prefer int) int {
+	for len(p.numbers) <= prefer {
+		p.numbers = append(p.numbers, false)
+	}
+	if p.numbers[prefer] {
+		if prefer = slices.Index(p.numbers, false); prefer < 0 {
+			prefer = len(p.numbers)
+			p.numbers = append(p.numbers, false)
+		}
+	}
+	p.numbers[prefer] = true
+	return prefer
+}
+
+// resign gives a worker's number to the next. The mutex is held.
+func (w *worker) resign() {
+	if !w.resigned {
+		w.resigned = true
+		w.p.numbers[w.number] = false
+	}
+}
+
+// spare takes a ready worker for a place; nil when there is none. The mutex is not held.
+func (p *Pool) spare(place int) *worker {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for len(p.spares) > 0 {
+		w := p.spares[0]
+		p.spares = p.spares[1:]
+		if !w.dead {
+			w.place = place
+			close(w.taken)
+			return w
+		}
+	}
+	return nil
+}
+
+// provide sees to it that as many spares are kept as are wanted. A pool that was not told how many keeps one from the first death on, when its workers take
+// long to start and the memory is there. The mutex is held.
+func (p *Pool) provide() {
+	if p.run == nil || p.ended || p.gaveUp {
+		return
+	}
+	want := p.cfg.Spares
+	if want == 0 && p.stats.Crashes > 0 && p.boot >= slowStart && p.sparable {
+		want = 1
+	}
+	for ; p.keepers < want; p.keepers++ {
+		p.owned.Go(func() { p.keep(p.run) })
+	}
+}
+
+// keep has one spare ready until ctx ends. Whoever takes it buries it.
+func (p *Pool) keep(ctx context.Context) {
+	var policy supervise.Policy
+	for ctx.Err() == nil {
+		w, err := p.start(ctx, p.cfg.Workers)
+		if err == nil {
+			p.mu.Lock()
+			p.spares = append(p.spares, w)
+			p.mu.Unlock()
+			p.event(w.number, "starting", "idle", "spare, pid "+itoa(w.process.PID()))
+			select {
+			case <-w.taken:
+				continue
+			case <-w.leave:
+			case <-ctx.Done():
+			}
+			p.mu.Lock()
+			i := slices.Index(p.spares, w)
+			if i >= 0 {
+				p.spares = slices.Delete(p.spares, i, i+1)
+			}
+			p.mu.Unlock()
+			if i < 0 {
+				continue // taken in this very moment
+			}
+			w.bury()
+		}
+		d := policy.Next(supervise.Idle, time.Now())
+		if d.GiveUp { // the places have the last word on whether workers can be had
+			d.Wait = time.Minute
+		}
+		select {
+		case <-time.After(d.Wait):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// weigh notes what it took to start a worker, and whether there is memory for one more.
+func (p *Pool) weigh(w *worker, took time.Duration) {
+	sparable := p.cfg.Spares == 0 && took >= slowStart && w.process.RSS() < proc.FreeMemory()/spareShare
+	p.mu.Lock()
+	p.boot, p.sparable = took, sparable
+	p.mu.Unlock()
+}
