@@ -88,7 +88,7 @@ func (t *Template) Fork(spec Spec) (*Process, error) {
 	return p, nil
 }
 
-func (t *Template) fork(cmd *exec.Cmd, word []byte) (h *held, pid int, err error) {
+func (t *Template) fork(cmd *exec.Cmd, word []byte) (_ *held, pid int, err error) {
 	h, theirs, err := newHeld()
 	if err != nil {
 		return nil, 0, err

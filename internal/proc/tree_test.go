@@ -64,7 +64,11 @@ func appMain() {
 	}
 	fmt.Println("level", Containment().Level)
 	Notice(func(line string) { fmt.Println("notice", line) })
-	p, err := Start(Spec{Argv: argv})
+	begin := Start
+	if argv[2] == forked {
+		begin = forkTree
+	}
+	p, err := begin(Spec{Argv: argv})
 	if err != nil {
 		fmt.Println("error", err)
 		os.Exit(1)
@@ -148,7 +152,7 @@ func (w who) run(t *testing.T, script string) *app {
 	a.cmd = exec.Command(argv[0], argv[1:]...)
 	a.under = len(w.under) > 0
 	a.cmd.Dir = "/"
-	a.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + filepath.Dir(copied) + "/tmp", "PROC_TEST=" + w.role, "PROC_TEST_RUN=" + script, "GORACE=atexit_sleep_ms=0", a.token}
+	a.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + filepath.Dir(copied) + "/tmp", "PROC_TEST=" + w.role, "PROC_TEST_RUN=" + script, "PYTHONDONTWRITEBYTECODE=1", "GORACE=atexit_sleep_ms=0", a.token}
 	a.cmd.SysProcAttr = w.attr()
 	if !a.under { // strace is talkative
 		a.cmd.Stderr = os.Stderr
