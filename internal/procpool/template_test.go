@@ -2,9 +2,11 @@ package procpool
 
 import (
 	"context"
+	"encoding/json"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"strconv"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -12,18 +14,19 @@ import (
 	"time"
 
 	"tandem"
+	"tandem/internal/proc"
 )
 
 const forkHandlers = `
 import os, sys, time, random, signal, subprocess, threading, ctypes
-loaded = os.getpid()
 ballast = bytearray(8 << 20)
 def echo(x): return x
 def where(x):
-    print("out", x); print("err", x, file=sys.stderr)
-    return {"pid": os.getpid(), "parent": os.getppid(), "loaded": loaded, "place": os.environ["TANDEM_PLACE"], "step": os.environ["TANDEM_STEP"],
+    place = os.environ["TANDEM_PLACE"]
+    sys.stdout.write(f"out{place}\n"); sys.stderr.write(f"err{place}\n")
+    return {"pid": os.getpid(), "parent": os.getppid(), "place": os.environ["TANDEM_PLACE"], "step": os.environ["TANDEM_STEP"],
             "draw": random.random(), "masked": sorted(signal.pthread_sigmask(signal.SIG_BLOCK, [])), "group": os.getpgrp() == os.getpid(),
-            "fds": sorted(int(f) for f in os.listdir("/proc/self/fd")), "init": open("/proc/1/comm").read().strip()}
+            "init": open("/proc/1/comm").read().strip()}
 def leaves(x):
     subprocess.Popen(["sleep", x], start_new_session=True)
     if os.fork() == 0:
@@ -54,7 +57,7 @@ func forkConfig(t testing.TB, handler, extra string) Config {
 	if err := os.WriteFile(filepath.Join(cfg.Home, "forked.py"), []byte(forkHandlers+extra), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	cfg.Handler, cfg.MustFork = "forked.py:"+handler, true
+	cfg.Handler, cfg.MustFork, cfg.ArenaSize = "forked.py:"+handler, true, 64<<20
 	return cfg
 }
 
@@ -96,30 +99,281 @@ func (p *Pool) forker() int {
 	return 0
 }
 
-func TestForkedWorkerIsOneOfItsOwn(t *testing.T) {
+func TestForkedWorkersAreOfTheirOwn(t *testing.T) {
 	cfg := forkConfig(t, "where", "")
 	cfg.Workers = 3
 	var h heard
 	h.listen(&cfg)
 	p := started(t, cfg)
-	var got []string
-	for i := range 30 {
-		got = append(got, string(call(t, p, strconv.Itoa(i)).Result.Value.Data))
+	draws, places := map[float64]bool{}, map[string]bool{}
+	for end := time.Now().Add(10 * time.Second); len(places) < 3 && time.Now().Before(end); {
+		var wg sync.WaitGroup
+		for range 6 {
+			wg.Go(func() {
+				task := call(t, p, "x")
+				var at struct {
+					PID, Parent       int
+					Place, Step, Init string
+					Draw              float64
+					Masked            []int
+					Group             bool
+				}
+				if err := json.Unmarshal(task.Result.Value.Data, &at); err != nil {
+					t.Error(err, task.Result.Err)
+					return
+				}
+				if at.Step != cfg.Step || !at.Group || len(at.Masked) > 0 || proc.Containment().Level == proc.Kernel && (at.PID != 2 || at.Parent != 1 || at.Init != "tandem-shim") {
+					t.Errorf("%+v", at)
+				}
+				h.mu.Lock()
+				defer h.mu.Unlock()
+				if draws[at.Draw] {
+					t.Errorf("two draws are %v", at.Draw)
+				}
+				draws[at.Draw], places[at.Place] = true, true
+			})
+		}
+		wg.Wait()
 	}
-	t.Log(got[0], got[29])
+	if len(places) != 3 || !places["1"] || !places["3"] {
+		t.Error(places)
+	}
+	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		h.mu.Lock()
+		lines, errs := 0, 0
+		for i, text := range h.out {
+			lines += strings.Count(text, "out"+itoa(i+1)+"\n")
+			errs += strings.Count(text, "err"+itoa(i+1)+"\n")
+		}
+		n, of := len(draws), len(h.out)
+		h.mu.Unlock()
+		if lines == n && errs == n && of == 3 {
+			return
+		}
+	}
+	t.Errorf("output %v of %d tasks", h.out, len(draws))
 }
 
-func TestForkedPlain(t *testing.T) {
-	p := started(t, forkConfig(t, "dies", ""))
-	for range 3 {
-		r := call(t, p, "die").Result
-		if r.Outcome != tandem.Crashed {
-			t.Error(r.Outcome, r.Err)
+// What a forked worker leaves behind ends with it, and nobody but it. The process above it is deaf to what comes from below.
+func TestForkedWorkersEndAlone(t *testing.T) {
+	cfg := forkConfig(t, "dies", "")
+	cfg.Workers = 2
+	p := started(t, cfg)
+	for i, item := range []string{"die", "leave 7654321", "segv", "leave 7654321"} {
+		task := call(t, p, item)
+		if r := task.Result; r.Outcome != tandem.Crashed || item == "segv" && !strings.Contains(r.Err.Trace, "dies") {
+			t.Errorf("%s: %s %v %q", item, r.Outcome, r.Err, r.Err.Trace)
 		}
-		if r := call(t, p, "x").Result; r.Outcome != tandem.OK {
+		if task := call(t, p, "fine"); task.Result.Outcome != tandem.OK {
+			t.Errorf("after %d: %v", i, task.Result.Err)
+		}
+		if left := sleeping("7654321"); left > 0 {
+			t.Errorf("%s left %d processes behind", item, left)
+		}
+	}
+	p = started(t, forkConfig(t, "init", ""))
+	for range 3 {
+		if r := call(t, p, "x").Result; proc.Containment().Level == proc.Kernel && r.Outcome != tandem.OK {
+			t.Errorf("a worker that sends signals to what is above it: %s %v", r.Outcome, r.Err)
+		}
+	}
+}
+
+// sleeping counts processes by an argument of theirs.
+func sleeping(arg string) (n int) {
+	files, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, f := range files {
+		if b, _ := os.ReadFile(f); strings.Contains(string(b), "sleep\x00"+arg) {
+			n++
+		}
+	}
+	return n
+}
+
+func TestTheTemplateIsReplaced(t *testing.T) {
+	cfg := forkConfig(t, "nap", "")
+	var h heard
+	h.listen(&cfg)
+	p := started(t, cfg)
+	busy := make(chan *tandem.Task)
+	go func() { busy <- call(t, p, "1") }()
+	for range maxTemplates {
+		pid := p.forker()
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+		for end := time.Now().Add(5 * time.Second); h.find("template", "it died, pid "+itoa(pid)) == 0 && time.Now().Before(end); {
+			time.Sleep(time.Millisecond)
+		}
+		if r := call(t, p, "0.001").Result; r.Outcome != tandem.OK {
 			t.Error(r.Err)
 		}
 	}
-	_ = context.Background
-	_ = syscall.Kill
+	if task := <-busy; task.Result.Outcome != tandem.OK || task.Attempts != 1 {
+		t.Errorf("a template's death is felt by its workers: %v", task.Result.Err)
+	}
+	if n := h.find("template", "it died "+itoa(maxTemplates)+" times"); n != 1 {
+		t.Errorf("%d events say that it is given up: %v", n, h.events)
+	}
+	p.mu.Lock()
+	workers := slices.Clone(p.workers)
+	p.mu.Unlock()
+	for _, w := range workers {
+		_ = syscall.Kill(w.process.PID(), syscall.SIGKILL)
+	}
+	if r := call(t, p, "0.001").Result; r.Outcome != tandem.OK { // by workers that were started one by one
+		t.Error(r.Err)
+	}
+}
+
+// Workers and templates are killed at random while items run: each item has an outcome, and nothing is left.
+func TestRandomKillsBesideATemplate(t *testing.T) {
+	cfg := forkConfig(t, "nap", "")
+	token := "PROCPOOL_TEST=" + itoa(os.Getpid()) + t.Name()
+	cfg.Env = append(os.Environ(), token)
+	cfg.Workers = 3
+	p := New(cfg)
+	ended := make(chan error, 1)
+	go func() { ended <- p.Run(context.Background()) }()
+	<-p.Ready()
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	outcomes := map[tandem.Outcome]int{}
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	stop := make(chan struct{})
+	for range 4 {
+		wg.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				task := call(t, p, "0.002")
+				mu.Lock()
+				outcomes[task.Result.Outcome]++
+				mu.Unlock()
+			}
+		})
+	}
+	for i := range 100 {
+		time.Sleep(time.Duration(random.IntN(10000)) * time.Microsecond)
+		p.mu.Lock()
+		pid := 0
+		if i%25 == 24 && p.current != nil {
+			pid = p.current.PID()
+		} else if n := len(p.workers); n > 0 {
+			pid = p.workers[random.IntN(n)].process.PID()
+		}
+		p.mu.Unlock()
+		if pid > 0 {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+	}
+	close(stop)
+	wg.Wait()
+	if outcomes[tandem.OK] < 20 || outcomes[tandem.Crashed] > 100 {
+		t.Errorf("%v", outcomes)
+	}
+	for o := range outcomes {
+		if o != tandem.OK && o != tandem.Crashed {
+			t.Errorf("%v", outcomes)
+		}
+	}
+	t.Log(outcomes)
+	p.Close()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	environs, _ := filepath.Glob("/proc/[0-9]*/environ")
+	for _, f := range environs {
+		if b, _ := os.ReadFile(f); strings.Contains(string(b), token) {
+			cmd, _ := os.ReadFile(filepath.Dir(f) + "/status")
+			t.Errorf("left behind: %s %.100s", f, cmd)
+		}
+	}
+}
+
+// What must not be forked is not, and that is said; the workers are there all the same.
+func TestWhatCannotBeForked(t *testing.T) {
+	for source, says := range map[string]string{
+		"t = threading.Thread(target=time.sleep, args=(60,), daemon=True); t.start()": "starts threads",
+		"import socket; a, b = socket.socketpair()":                                   "leaves files or connections open",
+		"f = open(__file__)":                                       "leaves files or connections open",
+		"p = subprocess.Popen(['sleep', '60'], stdin=0)":           "starts processes",
+		"os.environ['TANDEM_PLACE']":                               "TANDEM_PLACE",
+		"if 'TANDEM_PLACE' not in os.environ: os._exit(5)":         "exit code 5",
+		"if 'TANDEM_PLACE' not in os.environ: ctypes.string_at(0)": "SIGSEGV",
+	} {
+		t.Run(says, func(t *testing.T) {
+			t.Parallel()
+			cfg := forkConfig(t, "echo", source)
+			err := New(cfg).Run(t.Context())
+			if err == nil || !strings.Contains(err.Error(), "cannot be forked") || !strings.Contains(err.Error(), says) {
+				t.Errorf("where it must be forked: %v", err)
+			}
+			cfg.MustFork = false
+			var h heard
+			h.listen(&cfg)
+			p := started(t, cfg)
+			if r := call(t, p, "x").Result; r.Outcome != tandem.OK {
+				t.Error(r.Err)
+			}
+			if h.find("template", says) != 1 {
+				t.Errorf("it is not said: %+v", h.events)
+			}
+		})
+	}
+}
+
+// A module that fails says the same, forked or not.
+func TestAModuleThatFailsSaysTheSame(t *testing.T) {
+	var said []string
+	for _, fork := range []bool{true, false} {
+		cfg := pyConfig(t, "")
+		cfg.Handler = "broken.py:f"
+		if err := os.WriteFile(filepath.Join(cfg.Home, "broken.py"), []byte("x = 1\ny = x / 0\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if !fork {
+			cfg.Template = nil
+		}
+		e, ok := New(cfg).Run(t.Context()).(*tandem.Error)
+		if !ok {
+			t.Fatal("it runs")
+		}
+		said = append(said, strings.ReplaceAll(e.Kind+e.Message+e.Hint+e.Trace, cfg.Home, ""))
+	}
+	if said[0] != said[1] || !strings.Contains(said[0], "ZeroDivisionError") {
+		t.Errorf("%q", said)
+	}
+}
+
+// The death of a worker with much memory is known before the memory is gone, whatever language it is in.
+func TestADeathIsSeenBeforeItsMemoryIsGone(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		cfg  Config
+	}{{"python", forkConfig(t, "big", "")}, {"go", testConfig("hold")}} {
+		t.Run(c.name, func(t *testing.T) {
+			var h heard
+			c.cfg.Workers = 1
+			h.listen(&c.cfg)
+			p := started(t, c.cfg)
+			if r := call(t, p, "256").Result; r.Outcome != tandem.OK {
+				t.Fatal(r.Err)
+			}
+			p.mu.Lock()
+			w := p.workers[0]
+			p.mu.Unlock()
+			_ = syscall.Kill(w.process.PID(), syscall.SIGKILL)
+			<-w.process.Done()
+			if h.find("worker", "the kernel is ending it") != 1 {
+				t.Errorf("%+v", h.events)
+			}
+			if r := call(t, p, "1").Result; r.Outcome != tandem.OK {
+				t.Error(r.Err)
+			}
+		})
+	}
 }
