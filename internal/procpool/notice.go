@@ -1,6 +1,10 @@
 package procpool
 
-import "time"
+import (
+	"time"
+
+	"tandem"
+)
 
 // dying is how long a worker whose page was marked has to be seen on its way out by the kernel. One that is not has only given the sign.
 const dying = 20 * time.Millisecond
@@ -28,11 +32,30 @@ func (w *worker) fell() {
 	p := w.p
 	p.mu.Lock()
 	w.dying = true
-	if !w.dead && w.halts && !w.recalled && w.busy() {
+	if !w.dead && w.halts && !w.recalled && (w.busy() || p.harmless(w)) {
 		p.recall(w, &do)
 	}
 	p.leave(w)
 	p.mu.Unlock()
 	p.event(w.number, "idle", "draining", "the kernel is ending it")
 	p.finish(&do, true)
+}
+
+// harmless says whether what waits in a worker that died with nothing running may go elsewhere now. What would have been next may have killed it without a
+// word, and comes back only so often. The mutex is held.
+func (p *Pool) harmless(w *worker) bool {
+	var head *slot
+	for i := range w.slots {
+		if s := &w.slots[i]; s.task != nil && s.seq > w.ctl.Started() && (head == nil || s.seq < head.seq) {
+			head = s
+		}
+	}
+	if head == nil || p.lost[head.task]+1 >= maxLost {
+		return head == nil
+	}
+	if p.lost == nil {
+		p.lost = map[*tandem.Task]int{}
+	}
+	p.lost[head.task]++
+	return true
 }
