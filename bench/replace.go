@@ -164,13 +164,28 @@ func replaced(ctx context.Context, b *bench, language string, cold bool) (_ figu
 		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 			return nil, fmt.Errorf("kill the worker: %w", err)
 		}
-		if err := callOnce(ctx, m.pool, t); err != nil {
+		if err := m.submit(ctx, t); err != nil {
 			return nil, err
 		}
 		took = append(took, milliseconds(time.Since(begun)))
 	}
 	return figures{"first": median(took)}, nil
 }
+
+// submit runs t as the engine does.
+func (m *mortal) submit(ctx context.Context, t *tandem.Task) error {
+	done := make(arrival, 1)
+	t.Result, t.Owner = tandem.Result{}, done
+	if _, err := m.pool.Submit(ctx, []*tandem.Task{t}); err != nil {
+		return err
+	}
+	<-done
+	return outcomeError(t)
+}
+
+type arrival chan struct{}
+
+func (a arrival) Complete([]*tandem.Task) { a <- struct{}{} }
 
 func milliseconds(d time.Duration) float64 { return float64(d) / 1e6 }
 

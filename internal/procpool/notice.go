@@ -15,7 +15,7 @@ func (w *worker) attend() {
 	case <-w.process.Gone():
 	case <-w.noticed:
 		for end := time.Now().Add(dying); !w.process.Exiting() && time.Now().Before(end); {
-			time.Sleep(200 * time.Microsecond)
+			time.Sleep(50 * time.Microsecond)
 		}
 		if w.process.Exiting() {
 			w.fell()

@@ -13,6 +13,7 @@ import (
 const (
 	// Workers that are ready sooner are not worth a spare unless somebody asks for it.
 	slowStart = 100 * time.Millisecond
+	breath    = 10 * time.Millisecond
 	// The share of the free memory that a spare which nobody asked for may take.
 	spareShare = 20
 )
@@ -65,7 +66,7 @@ func (p *Pool) provide() {
 		return
 	}
 	want := p.cfg.Spares
-	if want == 0 && p.stats.Crashes > 0 && p.boot >= slowStart && p.sparable {
+	if want == 0 && p.current == nil && p.stats.Crashes > 0 && p.boot >= slowStart && p.sparable {
 		want = 1
 	}
 	for ; p.keepers < want; p.keepers++ {
@@ -84,7 +85,11 @@ func (p *Pool) keep(ctx context.Context) {
 			p.mu.Unlock()
 			p.event(w.number, "starting", "idle", "spare, pid "+itoa(w.process.PID()))
 			select {
-			case <-w.taken:
+			case <-w.taken: // the next one waits until what was waiting for this one is under way
+				select {
+				case <-time.After(breath):
+				case <-ctx.Done():
+				}
 				continue
 			case <-w.leave:
 			case <-ctx.Done():
