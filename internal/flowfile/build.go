@@ -157,7 +157,7 @@ func (f *File) source(s Surroundings) (tandem.Source, error) {
 
 func (f *File) step(ctx context.Context, i int, s Surroundings) (engine.Step, error) {
 	d := &f.Steps[i]
-	step := engine.Step{Name: d.Name, Mode: d.Mode, Workers: d.Workers.N, Threads: d.Threads, Timeout: d.Timeout,
+	step := engine.Step{Name: d.Name, Mode: d.Mode, Workers: d.Workers.N, Spares: int(d.Spares), Threads: d.Threads, Timeout: d.Timeout,
 		Queue: engine.Bounds{Items: d.Queue.Items, Bytes: d.Queue.Bytes}, Pool: d.Pool, Keep: d.t.kept}
 	if d.Workers.Share > 0 {
 		step.WorkersOf = d.Workers.count
@@ -176,11 +176,6 @@ func (f *File) step(ctx context.Context, i int, s Surroundings) (engine.Step, er
 	}
 	if d.t.when != nil {
 		step.When = d.t.when.Bool
-	}
-	if d.Spares != nil {
-		if step.Spares = *d.Spares; step.Spares == 0 {
-			step.Spares = -1
-		}
 	}
 	var err error
 	switch d.Verb() {

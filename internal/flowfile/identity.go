@@ -25,7 +25,7 @@ func (f *File) Identity() string {
 	for i := range f.Steps {
 		s := f.Steps[i] // a copy
 		s.Mode, s.Workers, s.Threads, s.Concurrency, s.Max, s.Rate, s.Breaker, s.Budget = "", Workers{}, 0, 0, 0, 0, BreakerConfig{}, 0
-		s.Start, s.Spares = "", nil
+		s.Start, s.Spares = "", 0
 		s.Timeout, s.Queue, s.Retry, s.Pool, s.Venv = 0, Queue{}, nil, "", ""
 		line(fmt.Sprintf("step %q", s.Name), s)
 	}

@@ -55,15 +55,17 @@ func (d *decoder) step(s *Step, n *node, path []any) {
 // maxSpares is more than anybody has memory for.
 const maxSpares = 64
 
-func (d *decoder) spares(dst **int) func(*node, []any) {
+func (d *decoder) spares(dst *Spares) func(*node, []any) {
 	return func(n *node, path []any) {
 		v, ok := n.value.(int64)
 		if !ok || v < 0 || v > maxSpares {
 			d.wrong(n, path, "for example spares: 1; each takes the memory of a worker", "want a whole number from 0 to %d, got %s", maxSpares, n.what())
 			return
 		}
-		number := int(v)
-		*dst = &number
+		*dst = Spares(v)
+		if v == 0 {
+			*dst = -1
+		}
 	}
 }
 
