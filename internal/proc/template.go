@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"reflect"
 	"strings"
 	"sync"
 	"time"
@@ -27,6 +28,9 @@ var errTemplate = errors.New("the process that others are forked from was lost")
 
 // StartTemplate starts a template. The error is a *tandem.Error of kind start, also where programs are started without a shim.
 func StartTemplate(spec Spec) (*Template, error) {
+	if !spec.Forkable() {
+		return nil, startError(spec.Argv[0], errors.New("what is forked from a process cannot have limits of its own"))
+	}
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, startError(spec.Argv[0], os.NewSyscallError("socketpair", err))
@@ -143,5 +147,7 @@ func (t *Template) Close() {
 	t.line.Close()
 }
 
-// Forkable says whether this machine holds what is started in a way that a template can repeat.
-func Forkable() bool { return Containment().Level != BestEffort }
+// Forkable says whether a template can make such a program: it has no limits and no cage of its own.
+func (s Spec) Forkable() bool {
+	return s.Limits == Limits{} && reflect.ValueOf(s.Isolation).IsZero()
+}

@@ -107,7 +107,8 @@ func (p *Pool) templateEvent(from, to, reason string) {
 
 // launch starts a worker's program: forked from the template, or by itself where there is none.
 func (p *Pool) launch(ctx context.Context, number int, spec proc.Spec) (*proc.Process, error) {
-	for p.cfg.Template != nil {
+	alone := !spec.Forkable() // a limit or a cage is put around a program before it begins
+	for p.cfg.Template != nil && !alone {
 		p.mu.Lock()
 		t, never, bred := p.current, p.noFork, p.bred
 		p.mu.Unlock()
