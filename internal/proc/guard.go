@@ -162,8 +162,8 @@ func request(body []byte, fds []int) (serial int, direct bool, err error) {
 	return guard.serial, false, nil
 }
 
-// encode is a request: the sizes, then the path, the arguments and the environment, each ended by a zero byte.
-func encode(cmd *exec.Cmd) ([]byte, error) {
+// encode is a request: the sizes, then the path, the arguments and the environment, each ended by a zero byte, then the cage.
+func encode(cmd *exec.Cmd, cage []byte) ([]byte, error) {
 	env := cmd.Environ()
 	size := headerSize + len(cmd.Path) + 1
 	for _, list := range [][]string{cmd.Args, env} {
@@ -171,8 +171,9 @@ func encode(cmd *exec.Cmd) ([]byte, error) {
 			size += len(s) + 1
 		}
 	}
-	b := make([]byte, headerSize, size)
-	binary.LittleEndian.PutUint32(b, uint32(size-headerSize))
+	b := make([]byte, headerSize, size+len(cage))
+	binary.LittleEndian.PutUint32(b, uint32(size+len(cage)-headerSize))
+	binary.LittleEndian.PutUint32(b[12:], uint32(len(cage)))
 	binary.LittleEndian.PutUint32(b[4:], uint32(len(cmd.Args)))
 	binary.LittleEndian.PutUint32(b[8:], uint32(len(env)))
 	for _, list := range [][]string{{cmd.Path}, cmd.Args, env} {
@@ -183,7 +184,8 @@ func encode(cmd *exec.Cmd) ([]byte, error) {
 			b = append(append(b, s...), 0)
 		}
 	}
-	if size > maxRequest {
+	b = append(b, cage...)
+	if len(b) > maxRequest {
 		return nil, &os.PathError{Op: "fork/exec", Path: cmd.Path, Err: unix.E2BIG}
 	}
 	return b, nil

@@ -3,6 +3,7 @@ package proc
 import (
 	"os"
 	"os/exec"
+	"slices"
 	"syscall"
 	"time"
 	"unsafe"
@@ -24,11 +25,11 @@ type held struct {
 const killAfter = 500 * time.Millisecond
 
 // startHeld starts cmd through the warden. It tries again once when the warden was lost before it began; direct says that there is none to be had.
-func startHeld(cmd *exec.Cmd) (h *held, pid int, direct bool, err error) {
+func startHeld(cmd *exec.Cmd, cage *plan) (h *held, pid int, direct bool, err error) {
 	if cmd.Err != nil {
 		return nil, 0, false, cmd.Err
 	}
-	body, err := encode(cmd)
+	body, err := encode(cmd, cage.encode())
 	if err != nil {
 		return nil, 0, false, err
 	}
@@ -42,7 +43,7 @@ func startHeld(cmd *exec.Cmd) (h *held, pid int, direct bool, err error) {
 	}
 	defer unix.Close(dirfd)
 	for range 2 {
-		h, pid, direct, err = tryHeld(cmd, body, dirfd)
+		h, pid, direct, err = tryHeld(cmd, body, dirfd, cage)
 		if err != errWarden {
 			break
 		}
@@ -50,7 +51,7 @@ func startHeld(cmd *exec.Cmd) (h *held, pid int, direct bool, err error) {
 	return h, pid, direct, err
 }
 
-func tryHeld(cmd *exec.Cmd, body []byte, dirfd int) (_ *held, pid int, direct bool, err error) {
+func tryHeld(cmd *exec.Cmd, body []byte, dirfd int, cage *plan) (_ *held, pid int, direct bool, err error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, 0, false, os.NewSyscallError("socketpair", err)
@@ -74,7 +75,7 @@ func tryHeld(cmd *exec.Cmd, body []byte, dirfd int) (_ *held, pid int, direct bo
 		_ = unix.Close(fds[1])
 		return nil, 0, false, err
 	}
-	serial, direct, err := request(body, append([]int{fds[1], dirfd}, files...))
+	serial, direct, err := request(body, slices.Concat([]int{fds[1], dirfd}, files, cage.joins()))
 	done()
 	_ = unix.Close(fds[1])
 	if err != nil || direct {
@@ -135,7 +136,12 @@ func (h *held) await(cmd *exec.Cmd) (pid int, err error) {
 		switch p[0] {
 		case sayHello:
 			pid = from
+		case sayAble:
+			return pid, nil
 		case sayFailed:
+			if p[1] >= atIPC {
+				return 0, &cageFault{p[1], p[3], syscall.Errno(p[2])}
+			}
 			return 0, stageError(cmd, p[1], syscall.Errno(p[2]))
 		case sayRunning:
 			h.shim = from

@@ -46,6 +46,7 @@ type Exit struct {
 	CPU    time.Duration
 	MaxRSS int64  // bytes
 	Tail   string // the last of its output
+	Group  Counted
 }
 
 func (e Exit) String() string {
@@ -74,6 +75,8 @@ type Process struct {
 	mu     sync.Mutex // guards reaped against Kill: a reaped pid may belong to somebody else
 	reaped bool
 	tail   tail
+	cage   *plan // nil when nothing was asked for
+	report tandem.Isolation
 }
 
 // Start starts the program. The error is a *tandem.Error of kind start.
@@ -88,8 +91,11 @@ func start(spec Spec, direct bool) (*Process, error) {
 	if len(spec.Extra) > 0 {
 		cmd.Env = append(cmd.Environ(), spec.Extra...)
 	}
-	if token := settle(); token != "" {
+	if token := settle(spec.Isolation.Open); token != "" {
 		cmd.Env = append(cmd.Environ(), token)
+	}
+	if add := spec.Isolation.cpuEnv(cmd.Environ()); add != nil {
+		cmd.Env = append(cmd.Environ(), add...)
 	}
 	if spec.Stdin != nil {
 		cmd.Stdin = spec.Stdin
@@ -98,7 +104,7 @@ func start(spec Spec, direct bool) (*Process, error) {
 	p := &Process{cmd: cmd, done: make(chan struct{}), gone: make(chan struct{})}
 	out, closeChild, err := p.pipes(spec.Output)
 	if err == nil {
-		err = p.begin(cmd, direct)
+		err = p.begin(cmd, spec, direct)
 		closeChild()
 	}
 	if err != nil {
@@ -111,17 +117,38 @@ func start(spec Spec, direct bool) (*Process, error) {
 }
 
 // begin starts the program through the warden, or directly where there is none.
-func (p *Process) begin(cmd *exec.Cmd, direct bool) (err error) {
-	if !direct {
-		p.held, p.pid, direct, err = startHeld(cmd)
-	}
+func (p *Process) begin(cmd *exec.Cmd, spec Spec, direct bool) (err error) {
+	c := Containment()
 	if direct {
+		c = Contained{Level: BestEffort, How: "nothing but its process group", Missing: c.Missing}
+	}
+	if p.cage, err = newPlan(spec.Limits, spec.Isolation, c); err != nil {
+		return err
+	}
+	for !direct {
+		p.held, p.pid, direct, err = startHeld(cmd, p.cage)
+		f, caught := errors.AsType[*cageFault](err)
+		if !caught {
+			break
+		}
+		if err = p.cage.weaken(f, c); err != nil {
+			break
+		}
+	}
+	if direct && err == nil {
 		if err = spawn(cmd); err == nil {
 			p.pid = cmd.Process.Pid
 		}
 	}
+	if err != nil {
+		p.cage.drop()
+	}
+	p.report = p.cage.report
 	return err
 }
+
+// Isolation tells how far the program is kept from the machine.
+func (p *Process) Isolation() tandem.Isolation { return p.report }
 
 func startError(program string, err error) error {
 	if e, ok := errors.AsType[*tandem.Error](err); ok {
@@ -158,6 +185,10 @@ func (p *Process) wait(out *outputs) {
 		p.mu.Unlock()
 	} else {
 		p.reap()
+	}
+	if g := p.cage.group; g != nil {
+		p.exit.Group = g.counted()
+		g.remove()
 	}
 	out.finish()
 	p.exit.Tail = p.tail.String()

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"tandem"
 )
 
 // Command is a program to run to its end.
@@ -20,6 +22,8 @@ type Command struct {
 	MaxOutput int64                          // of standard output to keep; more ends the command. Zero means 64 MiB
 	Output    func(stream int, chunk []byte) // told what it writes; may be nil
 	Doomed    func(pid int)                  // called before the command is killed because ctx has ended; may be nil; must be quick
+	Limits    Limits
+	Isolation Isolation
 }
 
 // Ended is how a command ended.
@@ -34,6 +38,8 @@ type Ended struct {
 	Canceled  bool // ctx ended first; it was killed
 	MaxRSS    int64
 	WallClock time.Duration
+	Group     Counted
+	Isolation tandem.Isolation
 }
 
 // Run runs a command to its end and kills its whole group when ctx ends first. The error is a *tandem.Error of kind start.
@@ -48,7 +54,7 @@ func Run(ctx context.Context, c Command) (Ended, error) {
 	var p *Process
 	begun := time.Now()
 	started := make(chan struct{})
-	spec := Spec{Argv: c.Argv, Dir: c.Dir, Env: c.Env, Extra: c.Extra, Output: func(stream int, b []byte) {
+	spec := Spec{Argv: c.Argv, Dir: c.Dir, Env: c.Env, Extra: c.Extra, Limits: c.Limits, Isolation: c.Isolation, Output: func(stream int, b []byte) {
 		if c.Output != nil {
 			c.Output(stream, b)
 		}
@@ -89,7 +95,7 @@ func Run(ctx context.Context, c Command) (Ended, error) {
 		return e, err
 	}
 	close(started)
-	e.PID = p.PID()
+	e.PID, e.Isolation = p.PID(), p.Isolation()
 	stop := context.AfterFunc(ctx, func() {
 		if c.Doomed != nil {
 			c.Doomed(p.PID())
@@ -100,6 +106,7 @@ func Run(ctx context.Context, c Command) (Ended, error) {
 	e.Canceled = !stop() && ctx.Err() != nil
 	x := p.Exit()
 	e.Code, e.CPU, e.MaxRSS, e.WallClock = x.Code, x.CPU, x.MaxRSS, time.Since(begun)
+	e.Group = x.Group
 	if x.Signal != 0 {
 		e.Signal = unix.SignalName(x.Signal)
 	}

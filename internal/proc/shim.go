@@ -31,7 +31,15 @@ const (
 	atDir
 	atFiles
 	atExec
-	atGroup
+	atIPC
+	atNet
+	atJoin
+	atLimit
+	atIdentity
+	atCaps
+	atNoNew
+	atRules
+	atFilter
 )
 
 const (
@@ -53,6 +61,7 @@ type order struct {
 	path, argv, env uintptr
 	uidMap, gidMap  uintptr
 	uidLen, gidLen  uintptr
+	cage            cage
 }
 
 var ordered order
@@ -150,6 +159,7 @@ func shim() {
 		shimSay(ordered.ctl, sayAble, 0, 0, 0, 0)
 		syscall.RawSyscall(unix.SYS_EXIT_GROUP, 0, 0, 0)
 	}
+	shimSpaces()
 	// Nobody may be left who wants it.
 	if n, _, err := syscall.RawSyscall6(unix.SYS_RECVFROM, ordered.ctl, uintptr(unsafe.Pointer(&shimBuffer)), 1, unix.MSG_PEEK|unix.MSG_DONTWAIT, 0, 0); err == 0 && n == 0 {
 		syscall.RawSyscall(unix.SYS_EXIT_GROUP, 0, 0, 0)
@@ -206,6 +216,7 @@ func become(parent uintptr) {
 			shimFail(atFiles, err)
 		}
 	}
+	shimCage(parent)
 	// A signal that comes now must not find the runtime's handlers.
 	for sig := uintptr(1); sig <= 64; sig++ {
 		if ignoredSignals>>(sig-1)&1 == 0 {
@@ -213,6 +224,11 @@ func become(parent uintptr) {
 		}
 	}
 	syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, 2, uintptr(unsafe.Pointer(&formerMask)), 0, 8, 0, 0)
+	shimFilter()
+	if ordered.cage.bits&cageTrial != 0 {
+		shimSay(ordered.ctl, sayAble, 0, 0, 0, 0)
+		syscall.RawSyscall(unix.SYS_EXIT_GROUP, 0, 0, 0)
+	}
 	_, _, err := syscall.RawSyscall(unix.SYS_EXECVE, ordered.path, ordered.argv, ordered.env)
 	shimFail(atExec, err)
 }
@@ -352,7 +368,7 @@ func shimSay(fd uintptr, what, a, b, c, d int64) {
 //go:norace
 //go:nocheckptr
 func shimFail(stage int64, err syscall.Errno) {
-	shimSay(ordered.ctl, sayFailed, stage, int64(err), 0, 0)
+	shimSay(ordered.ctl, sayFailed, stage, int64(err), shimDetail, 0)
 	syscall.RawSyscall(unix.SYS_EXIT_GROUP, 127, 0, 0)
 }
 
