@@ -368,9 +368,11 @@ func (p *plan) containment(c Contained) {
 	if level == Kernel || p.ask.Open {
 		return
 	}
+	effect := ""
 	for _, m := range c.Missing {
-		p.report.Missing = append(p.report.Missing, tandem.Missing{What: "containment: " + m.What, Why: m.Errno, Effect: m.Effect})
+		effect = m.Effect
 	}
+	p.missing("containment", errors.New(strings.Join(reasons(c), ", ")), effect)
 	if version, err := abi(); p.ask.Sandbox && (err != nil || version < 6 || p.cage.bits&cageRules == 0) {
 		p.missing("rights: signals", unix.EOPNOTSUPP, "it can signal other processes of its user")
 	}
