@@ -46,7 +46,7 @@ type Bounds = queue.Bounds
 // Limits of what may be in flight and how often a task may start.
 type Limits = limit.Config
 
-// Failures is what the run does about items that end badly: failed, timed out, crashed, quarantined.
+// Failures is what the run does about items that end badly: failed, timed out, crashed, quarantined, out of memory.
 type Failures struct {
 	StopAfter int         // stop the run at so many; zero means never
 	StopShare float64     // stop it when more than this share of the items ended badly, 0 to 1, once 100 have ended; zero means never

@@ -162,8 +162,8 @@ func request(body []byte, fds []int) (serial int, direct bool, err error) {
 	return guard.serial, false, nil
 }
 
-// encode is a request: the sizes, then the path, the arguments and the environment, each ended by a zero byte.
-func encode(cmd *exec.Cmd) ([]byte, error) {
+// encode is a request: the sizes and the limits, then the path, the arguments and the environment, each ended by a zero byte.
+func encode(cmd *exec.Cmd, limits rlimits) ([]byte, error) {
 	env := cmd.Environ()
 	size := headerSize + len(cmd.Path) + 1
 	for _, list := range [][]string{cmd.Args, env} {
@@ -175,6 +175,7 @@ func encode(cmd *exec.Cmd) ([]byte, error) {
 	binary.LittleEndian.PutUint32(b, uint32(size-headerSize))
 	binary.LittleEndian.PutUint32(b[4:], uint32(len(cmd.Args)))
 	binary.LittleEndian.PutUint32(b[8:], uint32(len(env)))
+	limits.put(b[12:])
 	for _, list := range [][]string{{cmd.Path}, cmd.Args, env} {
 		for _, s := range list {
 			if strings.IndexByte(s, 0) >= 0 {

@@ -24,11 +24,11 @@ type held struct {
 const killAfter = 500 * time.Millisecond
 
 // startHeld starts cmd through the warden. It tries again once when the warden was lost before it began; direct says that there is none to be had.
-func startHeld(cmd *exec.Cmd) (h *held, pid int, direct bool, err error) {
+func startHeld(cmd *exec.Cmd, limits Limits) (h *held, pid int, direct bool, err error) {
 	if cmd.Err != nil {
 		return nil, 0, false, cmd.Err
 	}
-	body, err := encode(cmd)
+	body, err := encode(cmd, limits.rlimits())
 	if err != nil {
 		return nil, 0, false, err
 	}

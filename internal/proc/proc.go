@@ -18,6 +18,7 @@ import (
 	"os/exec"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -46,6 +47,7 @@ type Exit struct {
 	CPU    time.Duration
 	MaxRSS int64  // bytes
 	Tail   string // the last of its output
+	Over   *Over  // the proof that it reached its limit of memory; nil when it did not
 }
 
 func (e Exit) String() string {
@@ -74,6 +76,10 @@ type Process struct {
 	mu     sync.Mutex // guards reaped against Kill: a reaped pid may belong to somebody else
 	reaped bool
 	tail   tail
+	limits Limits
+	memory tandem.Memory
+	over   atomic.Pointer[Over]
+	looks  sync.WaitGroup
 }
 
 // Start starts the program. The error is a *tandem.Error of kind start.
@@ -95,7 +101,7 @@ func start(spec Spec, direct bool) (*Process, error) {
 		cmd.Stdin = spec.Stdin
 	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	p := &Process{cmd: cmd, done: make(chan struct{}), gone: make(chan struct{})}
+	p := &Process{cmd: cmd, done: make(chan struct{}), gone: make(chan struct{}), limits: spec.Limits, memory: spec.Limits.method()}
 	out, closeChild, err := p.pipes(spec.Output)
 	if err == nil {
 		err = p.begin(cmd, direct)
@@ -106,6 +112,9 @@ func start(spec Spec, direct bool) (*Process, error) {
 		return nil, startError(spec.Argv[0], err)
 	}
 	out.start()
+	if p.memory == tandem.MemoryRlimit || p.memory == tandem.MemoryPolled {
+		p.looks.Go(func() { p.bound(spec.Limits.Memory) })
+	}
 	go p.wait(out)
 	return p, nil
 }
@@ -113,11 +122,12 @@ func start(spec Spec, direct bool) (*Process, error) {
 // begin starts the program through the warden, or directly where there is none.
 func (p *Process) begin(cmd *exec.Cmd, direct bool) (err error) {
 	if !direct {
-		p.held, p.pid, direct, err = startHeld(cmd)
+		p.held, p.pid, direct, err = startHeld(cmd, p.limits)
 	}
 	if direct {
 		if err = spawn(cmd); err == nil {
 			p.pid = cmd.Process.Pid
+			p.limits.rlimits().apply(p.pid)
 		}
 	}
 	return err
@@ -160,7 +170,8 @@ func (p *Process) wait(out *outputs) {
 		p.reap()
 	}
 	out.finish()
-	p.exit.Tail = p.tail.String()
+	p.looks.Wait()
+	p.exit.Tail, p.exit.Over = p.tail.String(), p.over.Load()
 	close(p.done)
 }
 
@@ -199,6 +210,15 @@ func (p *Process) Kill() {
 		p.held.kill()
 	default:
 		_ = unix.Kill(-p.pid, unix.SIGKILL)
+	}
+}
+
+// Terminate asks the program and its process group to end.
+func (p *Process) Terminate() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.reaped {
+		_ = unix.Kill(-p.pid, Terminate)
 	}
 }
 

@@ -53,6 +53,7 @@ type order struct {
 	path, argv, env uintptr
 	uidMap, gidMap  uintptr
 	uidLen, gidLen  uintptr
+	limits          rlimits
 }
 
 var ordered order
@@ -213,6 +214,7 @@ func become(parent uintptr) {
 		}
 	}
 	syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, 2, uintptr(unsafe.Pointer(&formerMask)), 0, 8, 0, 0)
+	shimLimits() // last: the limit of memory is the program's own
 	_, _, err := syscall.RawSyscall(unix.SYS_EXECVE, ordered.path, ordered.argv, ordered.env)
 	shimFail(atExec, err)
 }

@@ -19,7 +19,7 @@ const (
 	wardenEnv    = "TANDEM_WARDEN"
 	wardenSocket = 3
 	wardenMagic  = "tandem warden 1"
-	headerSize   = 12 // size of the body, arguments, variables
+	headerSize   = 12 + rlimitsSize // size of the body, arguments, variables, limits
 	maxRequest   = 64 << 20
 )
 
@@ -125,6 +125,7 @@ func (w *warden) serve() bool {
 		fds[i] = moved
 	}
 	w.order(fds, int(argc), int(envc))
+	ordered.limits = rlimitsOf(head[12:])
 	w.mu.Lock() // or it could be buried before it is known
 	pid, errno := launch()
 	if errno == 0 {
