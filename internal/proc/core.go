@@ -29,6 +29,9 @@ func TakeCore(pid int, dir string, since time.Time, into string) (path, why stri
 	if into == "" {
 		return found, ""
 	}
+	if err := os.MkdirAll(into, 0o700); err != nil {
+		return found, ""
+	}
 	path = filepath.Join(into, "core."+strconv.Itoa(pid))
 	if err := move(found, path); err != nil {
 		return found, ""

@@ -105,3 +105,15 @@ func (p *Process) share(u TreeUse) int64 {
 	}
 	return sum
 }
+
+// Data is what RLIMIT_DATA counts for the program itself, zero when it has ended.
+func (p *Process) Data() int64 {
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(p.pid) + "/status")
+	i := bytes.Index(b, []byte("\nVmData:"))
+	if err != nil || i < 0 {
+		return 0
+	}
+	f := bytes.Fields(b[i:])
+	kb, _ := strconv.ParseInt(string(f[1]), 10, 64)
+	return kb << 10
+}
