@@ -72,7 +72,7 @@ const (
 )
 
 // Outcomes lists every outcome in the order in which reports show them.
-var Outcomes = []Outcome{OK, Failed, TimedOut, Crashed, Canceled, Filtered, Quarantined}
+var Outcomes = []Outcome{OK, Failed, TimedOut, Crashed, Canceled, Filtered, Quarantined, OutOfMemory}
 
 // Result is what became of one task.
 type Result struct {

@@ -46,7 +46,7 @@ type Bounds = queue.Bounds
 // Limits of what may be in flight and how often a task may start.
 type Limits = limit.Config
 
-// Failures is what the run does about items that end badly: failed, timed out, crashed, quarantined.
+// Failures is what the run does about items that end badly: failed, timed out, crashed, quarantined, out of memory.
 type Failures struct {
 	StopAfter int         // stop the run at so many; zero means never
 	StopShare float64     // stop it when more than this share of the items ended badly, 0 to 1, once 100 have ended; zero means never
@@ -63,6 +63,7 @@ type Step struct {
 	Threads     int                 // tasks at a time in one worker; zero means 1, for thread 16
 	Concurrency int                 // tasks in flight for goroutine and async; zero means 64
 	Timeout     time.Duration       // for one attempt; zero means none
+	Caps        tandem.Caps         // what one attempt may use; a Program only, and a Func must be without
 	Queue       Bounds
 	Retry       Retry
 	Batch       Batch
@@ -127,6 +128,8 @@ func (Program) handler() {}
 type Config struct {
 	Run   string // the run's id, for the environment of workers
 	Cores int    // processors to use; zero means what measure finds
+
+	CoreDir string // where core files are moved; empty leaves them where the kernel wrote them
 
 	OnEvent  func(tandem.Event)                                  // may be nil; must not block
 	OnOutput func(step string, worker, stream int, chunk []byte) // what workers print; may be nil; must not block

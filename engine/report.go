@@ -38,11 +38,14 @@ type Items struct {
 	Canceled    int64 `json:"canceled"`
 	Filtered    int64 `json:"filtered"`
 	Quarantined int64 `json:"quarantined"` // killed its worker, and a fresh one too
-	Unwritten   int64 `json:"unwritten"`   // of all these: ended, but the sink could not take the line
+	OutOfMemory int64 `json:"out_of_memory"`
+	Unwritten   int64 `json:"unwritten"` // of all these: ended, but the sink could not take the line
 }
 
 // Bad is how many items did not end well.
-func (i Items) Bad() int64 { return i.Failed + i.TimedOut + i.Crashed + i.Canceled + i.Quarantined }
+func (i Items) Bad() int64 {
+	return i.Failed + i.TimedOut + i.Crashed + i.Canceled + i.Quarantined + i.OutOfMemory
+}
 
 // Ended is how many items have their outcome.
 func (i Items) Ended() int64 { return i.OK + i.Bad() + i.Filtered }
@@ -97,7 +100,7 @@ func (e *Engine) items() Items {
 
 func itemsOf(n func(tandem.Outcome) int64) Items {
 	return Items{OK: n(tandem.OK), Failed: n(tandem.Failed), TimedOut: n(tandem.TimedOut), Crashed: n(tandem.Crashed), Canceled: n(tandem.Canceled),
-		Filtered: n(tandem.Filtered), Quarantined: n(tandem.Quarantined)}
+		Filtered: n(tandem.Filtered), Quarantined: n(tandem.Quarantined), OutOfMemory: n(tandem.OutOfMemory)}
 }
 
 // Snapshot tells how the run goes. It may be called at any time, from anywhere.

@@ -180,7 +180,7 @@ func (a *app) documents(all []tandem.Crash) error {
 // died says in one line what happened.
 func died(c tandem.Crash) string {
 	what := c.What
-	if c.Reason == tandem.ExitTimeout || c.Reason == tandem.ExitHung || c.Reason == tandem.ExitKilledByUs || c.Reason == tandem.ExitProtocol {
+	if c.Reason == tandem.ExitTimeout || c.Reason == tandem.ExitHung || c.Reason == tandem.ExitKilledByUs || c.Reason == tandem.ExitCPULimit && c.Why != "" || c.Reason == tandem.ExitProtocol {
 		what = "killed by tandem"
 		if c.Why != "" {
 			what += ": " + c.Why
@@ -227,6 +227,14 @@ func (a *app) death(c tandem.Crash) string {
 	done := ""
 	if c.Worker != "" {
 		done = plural(c.Done, "item") + " done before, "
+	}
+	if c.Memory != "" {
+		row("limit", "of memory, held by: %s", c.Memory)
+	}
+	if c.Core != "" {
+		row("core", "%s", oneLine(c.Core, 400))
+	} else if c.NoCore != "" {
+		row("core", "%s", oneLine(c.NoCore, 400))
 	}
 	row("process", "%s old, %s%s of processor time, at most %s of memory", brief(seconds(c.Age)), done, brief(seconds(c.CPU)), sizeText(c.PeakRSS))
 	row("input", "%s", oneLine(c.Input, 400))

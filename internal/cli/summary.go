@@ -23,6 +23,7 @@ func (a *app) summary(r engine.Report, file *flowfile.File, w *watch) {
 	add(r.Items.TimedOut, "timed out", a.red)
 	add(r.Items.Crashed, "crashed", a.red)
 	add(r.Items.Quarantined, "quarantined", a.red)
+	add(r.Items.OutOfMemory, "out of memory", a.red)
 	add(r.Items.Filtered, "filtered", plain)
 	add(r.Items.Canceled, "canceled", a.yellow)
 	add(r.Items.Unwritten, "not written", a.red)

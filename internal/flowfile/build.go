@@ -1,6 +1,7 @@
 package flowfile
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"path/filepath"
@@ -21,6 +22,9 @@ type Surroundings struct {
 	Env    []string // environment of workers and commands
 	Stdin  io.Reader
 	Stdout io.Writer
+
+	Core    int64  // bytes of the core files of steps that do not say; zero means none
+	CoreDir string // where those of commands are moved
 
 	Run      string               // the run's id
 	Tmp      string               // its directory for temporary files
@@ -157,7 +161,7 @@ func (f *File) source(s Surroundings) (tandem.Source, error) {
 
 func (f *File) step(ctx context.Context, i int, s Surroundings) (engine.Step, error) {
 	d := &f.Steps[i]
-	step := engine.Step{Name: d.Name, Mode: d.Mode, Workers: d.Workers.N, Threads: d.Threads, Timeout: d.Timeout,
+	step := engine.Step{Name: d.Name, Mode: d.Mode, Workers: d.Workers.N, Threads: d.Threads, Timeout: d.Timeout.Hard,
 		Queue: engine.Bounds{Items: d.Queue.Items, Bytes: d.Queue.Bytes}, Pool: d.Pool, Keep: d.t.kept}
 	if d.Workers.Share > 0 {
 		step.WorkersOf = d.Workers.count
@@ -190,6 +194,8 @@ func (f *File) step(ctx context.Context, i int, s Surroundings) (engine.Step, er
 	case "keep":
 		step.Handler = engine.Func{Do: keep(d.t.keep), Default: 1}
 	default:
+		step.Caps = d.caps()
+		step.Caps.Core = cmp.Or(step.Caps.Core, s.Core)
 		step.Handler, err = f.program(ctx, i, s)
 	}
 	return step, err

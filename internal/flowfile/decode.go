@@ -72,7 +72,7 @@ func (d *decoder) fields(n *node, path []any, keys map[string]func(*node, []any)
 		read := keys[k]
 		if read == nil {
 			why := suggest(k, known)
-			if slices.Contains([]string{"memory", "recycle", "cpu_time", "hang", "isolation", "java", "node", "image"}, k) {
+			if slices.Contains([]string{"recycle", "isolation", "java", "node", "image"}, k) {
 				why = ": not in this version"
 			}
 			d.fault(m.places[i], pathText(path, d.names), "keys here: "+list(known), "unknown key `%s`%s", short(k), why)

@@ -132,7 +132,12 @@ type Step struct {
 	Rate        float64       `json:"rate,omitempty" jsonschema:"description=Starts in a time\\, for example 200/s or 600/min."`
 	Breaker     BreakerConfig `json:"breaker,omitempty" jsonschema:"description=Stop asking a server that is down."`
 	Budget      Budget        `json:"budget,omitempty" jsonschema:"description=Threads that one worker or command may compute with (OMP_NUM_THREADS and its like); 1 unless told otherwise\\, keep leaves the environment alone."`
-	Timeout     time.Duration `json:"timeout,omitempty" jsonschema:"description=For one attempt\\, for example 20s; what runs longer is killed."`
+	Timeout     Timeout       `json:"timeout,omitempty" jsonschema:"description=For one attempt\\, for example 20s; what runs longer is killed. {soft: 20s\\, hard: 30s} asks it to end first."`
+	Hang        time.Duration `json:"hang,omitempty" jsonschema:"description=What neither answers nor uses a processor for so long is killed\\, for example 30s."`
+	CPUTime     time.Duration `json:"cpu_time,omitempty" jsonschema:"description=Processor time of one attempt\\, of all it starts together\\, for example 10s."`
+	Memory      Memory        `json:"memory,omitempty" jsonschema:"description=Of a worker or a command and all it starts\\, with a unit: 512MiB. More ends the item as out_of_memory. {limit\\, jvm} also tells Java machines how large their heap may be."`
+	Output      int64         `json:"output,omitempty" jsonschema:"description=What one attempt may give\\, with a unit: 10MiB. More ends the item as failed."`
+	Core        int64         `json:"core,omitempty" jsonschema:"description=Keep the core file of a process that dies of a fault\\, of at most this size: 64MiB."`
 	Queue       Queue         `json:"queue,omitempty" jsonschema:"description=Bounds of the queue in front of the step."`
 
 	t templates
@@ -143,6 +148,23 @@ type Workers struct {
 	N     int
 	Share float64 // of the cores; zero means that N is meant
 	Plus  int
+}
+
+// Timeout is how long one attempt may take.
+type Timeout struct {
+	Soft time.Duration `json:"soft,omitempty" jsonschema:"description=Then it is asked to end."`
+	Hard time.Duration `json:"hard" jsonschema:"description=Then it is killed."`
+}
+
+// Memory is what a worker or a command may have.
+type Memory struct {
+	Limit int64 `json:"limit" jsonschema:"description=Of it and all it starts\\, with a unit: 512MiB."`
+	JVM   int64 `json:"jvm,omitempty" jsonschema:"description=Heap of Java machines\\, as -Xmx in JAVA_TOOL_OPTIONS."`
+}
+
+// caps is what one attempt may use.
+func (s *Step) caps() tandem.Caps {
+	return tandem.Caps{Memory: s.Memory.Limit, JVM: s.Memory.JVM, CPUTime: s.CPUTime, Soft: s.Timeout.Soft, Hang: s.Hang, Output: s.Output, Core: s.Core}
 }
 
 // Budget is a number of threads; -1 leaves the environment alone.
@@ -158,7 +180,7 @@ type Batch struct {
 type Retry struct {
 	Attempts int      `json:"attempts,omitempty" jsonschema:"minimum=1,description=In all; 3 unless told otherwise."`
 	Backoff  Backoff  `json:"backoff,omitempty" jsonschema:"description=First and longest pause\\, for example 1s..60s; a random part of it is waited."`
-	When     []string `json:"when,omitempty" jsonschema:"description=What is worth another attempt: 429\\, 5xx\\, timeout\\, network\\, reset\\, dns\\, refused\\, crash\\, exit:N\\, exception or an exception's name."`
+	When     []string `json:"when,omitempty" jsonschema:"description=What is worth another attempt: 429\\, 5xx\\, timeout\\, network\\, reset\\, dns\\, refused\\, memory\\, crash\\, exit:N\\, exception or an exception's name."`
 
 	when []condition
 }

@@ -1,6 +1,7 @@
 package flowfile
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -19,12 +20,14 @@ func (f *File) command(d *Step, s Surroundings) (engine.Handler, error) {
 	c := handler.CommandConfig{Step: d.Name, Dir: f.Dir, Env: append(slices.Clone(s.Env), proc.Budget(s.Env, d.budget())...), Extra: func(t *tandem.Task) []string {
 		return []string{"TANDEM_RUN_ID=" + s.Run, "TANDEM_STEP=" + d.Name, "TANDEM_ITEM_ID=" + printableID(t.ID), fmt.Sprint("TANDEM_ATTEMPT=", t.Attempts)}
 	}}
+	c.Caps, c.Cores = d.caps(), s.CoreDir
+	c.Caps.Core = cmp.Or(c.Caps.Core, s.Core)
 	if d.t.stdin != nil {
 		c.Stdin = d.t.stdin.Value
 	}
 	if d.Shell != "" {
 		return engine.Func{Computes: true, Do: handler.Shell(handler.ShellConfig{Step: c.Step, Script: d.t.script, Params: texts(d.t.params),
-			Stdin: c.Stdin, Dir: c.Dir, Env: c.Env, Extra: c.Extra})}, nil
+			Stdin: c.Stdin, Dir: c.Dir, Env: c.Env, Extra: c.Extra, Caps: c.Caps, Cores: c.Cores})}, nil
 	}
 	c.Argv = texts(d.t.argv)
 	return engine.Func{Do: handler.Command(c), Computes: true}, nil

@@ -50,7 +50,15 @@ func Schema() []byte {
 	duration := func(m map[string]any) {
 		m["type"], m["pattern"] = "string", `^([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+$`
 	}
-	duration(props(step, "properties", "timeout"))
+	for _, name := range []string{"hang", "cpu_time"} {
+		duration(props(step, "properties", name))
+	}
+	sized := func(m map[string]any) {
+		m["type"], m["pattern"] = "string", `^[0-9.]+ *([kKMGT]i?B|B)$`
+	}
+	for _, name := range []string{"output", "core"} {
+		sized(props(step, "properties", name))
+	}
 	duration(props(step, "properties", "batch", "properties", "every"))
 	positive := map[string]any{"type": "integer", "minimum": 1}
 	pools := props(root, "properties", "pools", "additionalProperties")
@@ -70,6 +78,15 @@ func Schema() []byte {
 		}
 		m["anyOf"] = append(alternatives, nested)
 	}
+	duration(props(step, "properties", "timeout", "properties", "soft"))
+	duration(props(step, "properties", "timeout", "properties", "hard"))
+	sized(props(step, "properties", "memory", "properties", "limit"))
+	sized(props(step, "properties", "memory", "properties", "jvm"))
+	short, one := map[string]any{}, map[string]any{}
+	duration(short)
+	sized(one)
+	object(props(step, "properties", "timeout"), short)
+	object(props(step, "properties", "memory"), one)
 	either(props(step, "properties", "workers"), positive, map[string]any{"type": "string", "pattern": `^(cores( *[-+] *[0-9]+)?|[0-9.]+%)$`})
 	either(props(step, "properties", "budget"), positive, map[string]any{"const": "keep"})
 	plain(props(step, "properties", "workers"))

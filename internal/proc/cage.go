@@ -15,8 +15,10 @@ import (
 
 // Limits bound what one program and everything it starts may use. The zero value limits nothing.
 type Limits struct {
-	Memory  int64         // bytes, of the whole tree where the machine can count it so; zero means no limit
-	CPUTime time.Duration // processor time; zero means no limit
+	Memory  int64         // bytes, of the whole tree looked at where the machine cannot count it so; zero means no limit
+	CPUTime time.Duration // processor time of each process, in whole seconds; zero means no limit
+	Data    int64         // RLIMIT_DATA of each process; zero leaves it alone
+	Core    int64         // bytes of a core file; zero means that none is written
 }
 
 // Isolation says how far a program is kept from the rest of the machine. The zero value is a process of its own tree and nothing more.

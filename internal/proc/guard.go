@@ -162,8 +162,8 @@ func request(body []byte, fds []int) (serial int, direct bool, err error) {
 	return guard.serial, false, nil
 }
 
-// encode is a request: the sizes, then the path, the arguments and the environment, each ended by a zero byte, then the cage.
-func encode(cmd *exec.Cmd, cage []byte) ([]byte, error) {
+// encode is a request: the sizes and the limits, then the path, the arguments and the environment, each ended by a zero byte, then the cage.
+func encode(cmd *exec.Cmd, limits rlimits, cage []byte) ([]byte, error) {
 	env := cmd.Environ()
 	size := headerSize + len(cmd.Path) + 1
 	for _, list := range [][]string{cmd.Args, env} {
@@ -176,6 +176,7 @@ func encode(cmd *exec.Cmd, cage []byte) ([]byte, error) {
 	binary.LittleEndian.PutUint32(b[12:], uint32(len(cage)))
 	binary.LittleEndian.PutUint32(b[4:], uint32(len(cmd.Args)))
 	binary.LittleEndian.PutUint32(b[8:], uint32(len(env)))
+	limits.put(b[16:])
 	for _, list := range [][]string{{cmd.Path}, cmd.Args, env} {
 		for _, s := range list {
 			if strings.IndexByte(s, 0) >= 0 {

@@ -29,7 +29,7 @@ func startHeld(cmd *exec.Cmd, cage *plan) (h *held, pid int, direct bool, err er
 	if cmd.Err != nil {
 		return nil, 0, false, cmd.Err
 	}
-	body, err := encode(cmd, cage.encode())
+	body, err := encode(cmd, cage.rlimits(), cage.encode())
 	if err != nil {
 		return nil, 0, false, err
 	}

@@ -106,7 +106,7 @@ func (p *plan) asked(what string) bool { return slices.Contains(p.report.Request
 
 // draw fills in the plan.
 func (p *plan) draw(c Contained) error {
-	p.report = tandem.Isolation{Level: p.ask.level(), Requested: p.ask.asks(p.limits.Memory), Memory: "none", Containment: string(c.Level)}
+	p.report = tandem.Isolation{Level: p.ask.level(), Requested: p.ask.asks(p.limits.Memory), Memory: string(p.limits.method()), Containment: string(c.Level)}
 	if c.Level == BestEffort { // no warden: nothing can be done between fork and execution
 		for _, what := range p.report.Requested {
 			p.missing(what, errors.New(strings.Join(reasons(c), ", ")), "there is no warden, which would hold it")
@@ -151,10 +151,10 @@ func (p *plan) groups(c Contained) {
 	}
 	if p.asked("memory") {
 		if err := lacks["memory"]; err != nil {
-			p.missing("memory", err, "the kernel does not count it for the whole tree")
+			p.missing("memory", err, "the kernel does not count it for the whole tree: it is looked at ten times a second, and what rises faster gets further")
 		} else {
 			p.held("memory", version("memory")+", "+strconv.FormatInt(p.limits.Memory, 10)+" bytes")
-			p.report.Memory = "kernel"
+			p.report.Memory = string(tandem.MemoryKernel)
 		}
 	}
 	if p.asked("cpu") {
@@ -449,6 +449,15 @@ func (p *plan) weaken(f *cageFault, c Contained) error {
 		return err
 	}
 	return p.refused()
+}
+
+// rlimits are what each process is bounded by; a control group bounds memory better.
+func (p *plan) rlimits() rlimits {
+	l := p.limits
+	if p.report.Memory == string(tandem.MemoryKernel) {
+		l.Data = 0
+	}
+	return l.rlimits()
 }
 
 // empty says that there is nothing for the warden to do.

@@ -18,6 +18,7 @@ import (
 	"os/exec"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -47,6 +48,7 @@ type Exit struct {
 	MaxRSS int64  // bytes
 	Tail   string // the last of its output
 	Group  Counted
+	Over   *Over // the proof that it reached its limit of memory; nil when it did not
 }
 
 func (e Exit) String() string {
@@ -77,6 +79,9 @@ type Process struct {
 	tail   tail
 	cage   *plan // nil when nothing was asked for
 	report tandem.Isolation
+	memory tandem.Memory
+	over   atomic.Pointer[Over]
+	looks  sync.WaitGroup
 }
 
 // Start starts the program. The error is a *tandem.Error of kind start.
@@ -112,6 +117,9 @@ func start(spec Spec, direct bool) (*Process, error) {
 		return nil, startError(spec.Argv[0], err)
 	}
 	out.start()
+	if p.memory == tandem.MemoryRlimit || p.memory == tandem.MemoryPolled {
+		p.looks.Go(func() { p.bound(spec.Limits.Memory) })
+	}
 	go p.wait(out)
 	return p, nil
 }
@@ -138,12 +146,14 @@ func (p *Process) begin(cmd *exec.Cmd, spec Spec, direct bool) (err error) {
 	if direct && err == nil {
 		if err = spawn(cmd); err == nil {
 			p.pid = cmd.Process.Pid
+			p.cage.rlimits().apply(p.pid)
 		}
 	}
 	if err != nil {
 		p.cage.drop()
 	}
 	p.report = p.cage.report
+	p.memory = tandem.Memory(p.report.Memory)
 	return err
 }
 
@@ -189,9 +199,11 @@ func (p *Process) wait(out *outputs) {
 	if g := p.cage.group; g != nil {
 		p.exit.Group = g.counted()
 		g.remove()
+		p.over.CompareAndSwap(nil, p.exit.proof())
 	}
 	out.finish()
-	p.exit.Tail = p.tail.String()
+	p.looks.Wait()
+	p.exit.Tail, p.exit.Over = p.tail.String(), p.over.Load()
 	close(p.done)
 }
 
@@ -230,6 +242,15 @@ func (p *Process) Kill() {
 		p.held.kill()
 	default:
 		_ = unix.Kill(-p.pid, unix.SIGKILL)
+	}
+}
+
+// Terminate asks the program and its process group to end.
+func (p *Process) Terminate() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.reaped {
+		_ = unix.Kill(-p.pid, Terminate)
 	}
 }
 

@@ -21,9 +21,12 @@ type Command struct {
 	Stdin     []byte
 	MaxOutput int64                          // of standard output to keep; more ends the command. Zero means 64 MiB
 	Output    func(stream int, chunk []byte) // told what it writes; may be nil
-	Doomed    func(pid int)                  // called before the command is killed because ctx has ended; may be nil; must be quick
+	Doomed    func(pid int)                  // called before the command is killed, or asked to end, because it took too much; may be nil; must be quick
 	Limits    Limits
 	Isolation Isolation
+	CPUTime   time.Duration // of it and all it starts; more ends it. Zero means no limit
+	Soft      time.Duration // after so long its process group is asked to end; zero means never
+	Hang      time.Duration // neither output nor processor time for so long ends it; zero means no limit
 }
 
 // Ended is how a command ended.
@@ -35,6 +38,11 @@ type Ended struct {
 	Stderr    []byte // the last 8 KiB
 	CPU       time.Duration
 	TooLarge  bool // it wrote more than MaxOutput and was killed for it
+	Asked     bool // Soft was over and it was asked to end
+	Hung      bool // it was killed for Hang
+	Spent     bool // it was killed for CPUTime
+	Over      *Over
+	Memory    tandem.Memory
 	Canceled  bool // ctx ended first; it was killed
 	MaxRSS    int64
 	WallClock time.Duration
@@ -54,7 +62,9 @@ func Run(ctx context.Context, c Command) (Ended, error) {
 	var p *Process
 	begun := time.Now()
 	started := make(chan struct{})
+	watch := vigil{c: &c}
 	spec := Spec{Argv: c.Argv, Dir: c.Dir, Env: c.Env, Extra: c.Extra, Limits: c.Limits, Isolation: c.Isolation, Output: func(stream int, b []byte) {
+		watch.heard.Add(int64(len(b)))
 		if c.Output != nil {
 			c.Output(stream, b)
 		}
@@ -95,7 +105,9 @@ func Run(ctx context.Context, c Command) (Ended, error) {
 		return e, err
 	}
 	close(started)
-	e.PID, e.Isolation = p.PID(), p.Isolation()
+	e.PID, e.Isolation, watch.p = p.PID(), p.Isolation(), p
+	var watching sync.WaitGroup
+	watching.Go(watch.keep)
 	stop := context.AfterFunc(ctx, func() {
 		if c.Doomed != nil {
 			c.Doomed(p.PID())
@@ -104,7 +116,9 @@ func Run(ctx context.Context, c Command) (Ended, error) {
 	})
 	<-p.Done()
 	e.Canceled = !stop() && ctx.Err() != nil
+	watching.Wait()
 	x := p.Exit()
+	e.Asked, e.Hung, e.Spent, e.Over, e.Memory = watch.asked, watch.hung, watch.spent, x.Over, p.Memory()
 	e.Code, e.CPU, e.MaxRSS, e.WallClock = x.Code, x.CPU, x.MaxRSS, time.Since(begun)
 	e.Group = x.Group
 	if x.Signal != 0 {

@@ -62,6 +62,7 @@ type order struct {
 	uidMap, gidMap  uintptr
 	uidLen, gidLen  uintptr
 	cage            cage
+	limits          rlimits
 }
 
 var ordered order
@@ -224,6 +225,7 @@ func become(parent uintptr) {
 		}
 	}
 	syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, 2, uintptr(unsafe.Pointer(&formerMask)), 0, 8, 0, 0)
+	shimLimits() // last: the limit of memory is the program's own
 	shimFilter()
 	if ordered.cage.bits&cageTrial != 0 {
 		shimSay(ordered.ctl, sayAble, 0, 0, 0, 0)

@@ -20,7 +20,7 @@ const (
 	wardenEnv    = "TANDEM_WARDEN"
 	wardenSocket = 3
 	wardenMagic  = "tandem warden 1"
-	headerSize   = 16 // size of the body, arguments, variables, size of the cage in it
+	headerSize   = 16 + rlimitsSize // size of the body, arguments, variables, size of the cage in it, limits
 	maxRequest   = 64 << 20
 )
 
@@ -127,6 +127,7 @@ func (w *warden) serve() bool {
 		fds[i] = moved
 	}
 	w.order(fds, int(argc), int(envc), w.body[size-caged:])
+	ordered.limits = rlimitsOf(head[16:])
 	w.mu.Lock() // or it could be buried before it is known
 	pid, errno := launch()
 	if errno == 0 {

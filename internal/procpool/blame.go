@@ -86,9 +86,22 @@ func (p *Pool) crash(w *worker, i uint32, exit proc.Exit, stack *tandem.Stack, d
 		e.Kind, e.Message = w.reason.Kind, w.reason.Message
 		e.Hint = cmp.Or(w.reason.Hint, e.Hint)
 	}
+	o := tandem.Crashed
+	switch {
+	case w.outOfMemory(exit, stack):
+		o, e.Kind, e.Hint = tandem.OutOfMemory, tandem.KindMemory, memoryHint
+		e.Message = "reached the memory limit of " + proc.Bytes(p.cfg.Caps.Memory)
+		if exit.Over != nil {
+			e.Message += " (" + exit.Over.Says + ")"
+		}
+		e.Message += ": worker " + w.name() + " (pid " + strconv.Itoa(w.process.PID()) + ") ended by " + exit.Reason()
+	case w.reason != nil && w.reason.Reason == tandem.ReasonHung:
+		v := p.hung()
+		o, e.Reason, e.Message, e.Hint = v.outcome, v.reason, v.message, v.hint
+	}
 	name(e, stack)
-	t.Result = tandem.Result{Outcome: tandem.Crashed, Err: e}
-	w.charges = append(w.charges, w.charge(t, &w.slots[i], tandem.Crashed))
+	t.Result = tandem.Result{Outcome: o, Err: e}
+	w.charges = append(w.charges, w.charge(t, &w.slots[i], o))
 	if p.stop.Err() != nil { // we killed it, because the run was stopped
 		t.Result = canceled(context.Cause(p.stop))
 	}
@@ -97,6 +110,8 @@ func (p *Pool) crash(w *worker, i uint32, exit proc.Exit, stack *tandem.Stack, d
 	p.forget(t)
 	w.drop(i)
 }
+
+const memoryHint = "raise the step's memory, or give it less at a time; it is not tried again unless retry: {when: [memory]} says so"
 
 func bytesText(n int64) string {
 	switch {

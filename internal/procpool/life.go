@@ -94,7 +94,11 @@ func (p *Pool) admit(w *worker) (surplus bool) {
 	p.room.Broadcast()
 	p.setReady()
 	p.mu.Unlock()
-	p.event(w.place, "starting", "idle", "ready, pid "+strconv.Itoa(w.process.PID()))
+	ready := "ready, pid " + strconv.Itoa(w.process.PID())
+	if m := p.cfg.Caps.Memory; m > 0 {
+		ready += ", memory " + proc.Bytes(m) + " (" + string(w.process.Memory()) + ")"
+	}
+	p.event(w.place, "starting", "idle", ready)
 	p.finish(&do, true)
 	return false
 }
@@ -117,6 +121,22 @@ func (p *Pool) giveUp(place int, err error) {
 
 // start starts a worker and waits until it is ready. The error is a *tandem.Error.
 func (p *Pool) start(ctx context.Context, place int) (*worker, error) {
+	w, err := p.spawn(ctx, place, p.limitsOf())
+	if err != nil {
+		if ctx.Err() == nil {
+			err = p.tooSmall(ctx, place, err)
+		}
+		return w, err
+	}
+	w.reading = true
+	go w.reader()
+	go w.flusher()
+	go w.attend()
+	return w, nil
+}
+
+// spawn starts a process with limits and waits until it is ready; nobody reads from it yet.
+func (p *Pool) spawn(ctx context.Context, place int, limits proc.Limits) (*worker, error) {
 	fail := func(err error) (*worker, error) {
 		e, ok := errors.AsType[*tandem.Error](err)
 		if !ok {
@@ -139,7 +159,7 @@ func (p *Pool) start(ctx context.Context, place int) (*worker, error) {
 		flushing: make(chan struct{}, 1), wakeRead: make(chan struct{}, 1), leave: make(chan struct{}), readDone: make(chan struct{})}
 	w.ctl.Reset()
 	spec := proc.Spec{Argv: p.cfg.Argv, Dir: p.cfg.Dir, Env: p.environ(place), Files: []*os.File{child, mem.in.File(), mem.out.File()}}
-	spec.Output = w.hear
+	spec.Output, spec.Limits = w.hear, limits
 	w.before, w.begun = p.memory.Before(), arena.Now()
 	w.process, err = proc.Start(spec)
 	child.Close()
@@ -162,10 +182,6 @@ func (p *Pool) start(ctx context.Context, place int) (*worker, error) {
 		}
 		return fail(err)
 	}
-	w.reading = true
-	go w.reader()
-	go w.flusher()
-	go w.attend()
 	return w, nil
 }
 
@@ -178,6 +194,7 @@ func (p *Pool) environ(place int) []string {
 	if p.cfg.Run != "" {
 		env = append(env, "TANDEM_RUN_ID="+p.cfg.Run)
 	}
+	env = append(env, proc.MemoryFlags(env, p.cfg.Caps.Memory, p.cfg.Caps.JVM)...)
 	return append(env, proc.Budget(env, p.cfg.Budget)...)
 }
 
@@ -354,6 +371,9 @@ func (w *worker) bury() {
 	w.fills.Wait()
 	p := w.p
 	exit := w.process.Exit()
+	if w.killed.Load() != nil {
+		exit.Over = nil // we were first
+	}
 	p.mu.Lock()
 	p.leave(w) // from here on nobody begins to ask it
 	p.mu.Unlock()
@@ -367,6 +387,9 @@ func (w *worker) bury() {
 	}
 	held := w.inflight > w.abandoned
 	why := exit.String()
+	if exit.Over != nil {
+		why = "out of memory: " + exit.Over.Says
+	}
 	if w.reason != nil {
 		why = w.reason.Message
 	}

@@ -16,6 +16,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"tandem"
@@ -45,6 +46,8 @@ type Config struct {
 	Run         string      // id of the run, TANDEM_RUN_ID of the workers; may be empty
 
 	Timeout      time.Duration // for one attempt; zero means none
+	Caps         tandem.Caps   // what one attempt may use; those of processor time are told apart only in workers that run one task at a time
+	CoreDir      string        // where core files are moved; empty leaves them where the kernel wrote them
 	StartTimeout time.Duration // until READY; zero means 60 s
 	AskWithin    time.Duration // for a worker to say where it is before a timeout kills it; zero means 300 ms
 	Grace        time.Duration // for a drain, or for an answer to CANCEL; zero means 1 s
@@ -104,6 +107,7 @@ type Pool struct {
 	lost     map[*tandem.Task]int
 	lastSeen int64
 	memory   evidence.Memory
+	tried    atomic.Bool // whether the limit of memory keeps workers from starting
 }
 
 // New makes a pool; nothing runs before Run.

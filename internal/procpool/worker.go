@@ -52,9 +52,12 @@ type worker struct {
 
 	// What is known when it dies; see words.go.
 	said    evidence.Tail // its standard error
-	asking  atomic.Bool   // what it writes is meant for us
+	asking  atomic.Int32  // what it writes is meant for us
+	asks    sync.Mutex    // one asks at a time
 	dump    int           // the signal that makes it write its stacks; 0 for none
 	words   sync.WaitGroup
+	softly  *tandem.Stack // where a handler was when its soft limit was over
+	vital   vital
 	hung    *tandem.Stack       // where the handler was when it was asked; read after words.Wait
 	threads []tandem.ThreadView // the same in the kernel's words
 	killed  atomic.Pointer[killing]
@@ -89,6 +92,8 @@ type slot struct {
 	total     int64
 	sentAt    int64
 	abandoned bool
+	given     int64   // bytes of its values
+	asked     bool    // to end, for its soft limit is over
 	expired   bool    // its time is up, and the worker is being asked where it is
 	late      *charge // the task that was here, once it is abandoned
 }
