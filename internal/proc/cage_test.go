@@ -44,7 +44,10 @@ func (w by) cage(t *testing.T, c caging) caged {
 	argv := append(append([]string(nil), w.under...), us)
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Dir, cmd.Stdin, cmd.Stderr, cmd.SysProcAttr = "/", bytes.NewReader(in), os.Stderr, w.attr
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + filepath.Dir(us) + "/tmp", "PROC_TEST=caged"}
+	tmp := filepath.Join(filepath.Dir(us), "tmp", strings.ReplaceAll(w.name, " ", "-"))
+	_ = os.Mkdir(tmp, 0o777)
+	_ = os.Chmod(tmp, 0o777)
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + tmp, "PROC_TEST=caged"}
 	out, err := cmd.Output()
 	if err != nil {
 		t.Fatalf("%v: %s", err, out)

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -191,15 +192,7 @@ type caged struct {
 
 // run cages a program and tells how it went.
 func (c caging) run() (r caged) {
-	if c.Pretend != nil {
-		lacks.mu.Lock()
-		lacks.pretend = map[string]error{}
-		for k, v := range c.Pretend {
-			lacks.pretend[k] = v
-		}
-		lacks.mu.Unlock()
-		defer func() { lacks.mu.Lock(); lacks.pretend = nil; lacks.mu.Unlock() }()
-	}
+	defer pretending(c.Pretend)()
 	said := make(chan string, 1000)
 	p, err := Start(Spec{Argv: c.Argv, Extra: []string{"PROC_TEST=try"}, Limits: c.Limits, Isolation: c.Isolation, Output: func(_ int, b []byte) { said <- string(b) }})
 	if err != nil {
@@ -239,3 +232,20 @@ func cagedMain() {
 	_ = json.NewEncoder(os.Stdout).Encode(c.run())
 	os.Exit(0)
 }
+
+// pretending makes mechanisms fail until the returned function is called.
+func pretending(list map[string]syscall.Errno) (end func()) {
+	set := func(to map[string]error) {
+		lacks.mu.Lock()
+		defer lacks.mu.Unlock()
+		lacks.pretend = to
+	}
+	errs := map[string]error{}
+	for k, v := range list {
+		errs[k] = v
+	}
+	set(errs)
+	return func() { set(nil) }
+}
+
+func pretend(t *testing.T, list map[string]syscall.Errno) { t.Cleanup(pretending(list)) }

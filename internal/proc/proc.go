@@ -120,6 +120,9 @@ func start(spec Spec, direct bool) (*Process, error) {
 	if p.memory == tandem.MemoryRlimit || p.memory == tandem.MemoryPolled {
 		p.looks.Go(func() { p.bound(spec.Limits.Memory) })
 	}
+	if p.memory == tandem.MemoryKernel {
+		p.oomWatch(p.cage.group)
+	}
 	go p.wait(out)
 	return p, nil
 }
@@ -196,13 +199,13 @@ func (p *Process) wait(out *outputs) {
 	} else {
 		p.reap()
 	}
+	p.looks.Wait()
 	if g := p.cage.group; g != nil {
 		p.exit.Group = g.counted()
 		g.remove()
 		p.over.CompareAndSwap(nil, p.exit.proof())
 	}
 	out.finish()
-	p.looks.Wait()
 	p.exit.Tail, p.exit.Over = p.tail.String(), p.over.Load()
 	close(p.done)
 }

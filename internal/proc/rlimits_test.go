@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -66,13 +67,28 @@ time.sleep(float(sys.argv[3]))
 `
 
 func TestMemoryOfATreeIsBounded(t *testing.T) {
+	t.Run("polled", func(t *testing.T) {
+		pretend(t, map[string]syscall.Errno{"cgroup:memory": syscall.EACCES})
+		treeIsBounded(t, tandem.MemoryPolled)
+	})
+	t.Run("kernel", func(t *testing.T) {
+		if _, err := treeOf("memory"); err != nil {
+			t.Skip("SKIPPED, NOT TESTED: no control group of memory: ", err)
+		}
+		treeIsBounded(t, tandem.MemoryKernel)
+	})
+}
+
+func treeIsBounded(t *testing.T, method tandem.Memory) {
 	for _, c := range []struct {
 		how  string
 		mib  int
 		over bool
 	}{{"itself", 200, true}, {"child", 200, true}, {"orphan", 200, true}, {"itself", 20, false}, {"shared", 60, false}} {
 		t.Run(fmt.Sprint(c.how, c.mib), func(t *testing.T) {
-			t.Parallel()
+			if method == tandem.MemoryPolled {
+				t.Parallel()
+			}
 			stay := "30"
 			if !c.over {
 				stay = "1"
@@ -81,7 +97,7 @@ func TestMemoryOfATreeIsBounded(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if p.Memory() != tandem.MemoryPolled {
+			if p.Memory() != method {
 				t.Errorf("method %s", p.Memory())
 			}
 			begun := time.Now()
@@ -98,6 +114,7 @@ func TestMemoryOfATreeIsBounded(t *testing.T) {
 }
 
 func TestTheLimitOfDataIsTheProgramsOwn(t *testing.T) {
+	pretend(t, map[string]syscall.Errno{"cgroup:memory": syscall.EACCES})
 	var out strings.Builder
 	p, err := Start(Spec{Argv: []string{"python3", "-c", "try:\n bytearray(200<<20)\nexcept MemoryError: print('MemoryError')"}, Output: func(_ int, b []byte) { out.Write(b) },
 		Limits: Limits{Memory: 100 << 20, Data: 100 << 20}})
