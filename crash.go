@@ -91,6 +91,7 @@ type Crash struct {
 	CPU        float64      `json:"cpu_seconds"`
 	Age        float64      `json:"age_seconds"`            // of the process
 	Done       int64        `json:"done"`                   // items the worker had ended before
+	Isolation  *Isolation   `json:"isolation,omitempty"`    // how far it was kept from the machine
 	Memory     Memory       `json:"memory,omitempty"`       // how its memory was limited: kernel, rlimit, polled; empty when it was not
 	Core       string       `json:"core,omitempty"`         // the core file, when one was asked for and written
 	NoCore     string       `json:"core_missing,omitempty"` // why there is none, when one was asked for

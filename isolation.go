@@ -56,3 +56,11 @@ func (i Isolation) String() string {
 	}
 	return s
 }
+
+// State is "whole" when everything that was asked for holds, "partial" when something is missing.
+func (i Isolation) State() string {
+	if len(i.Missing) > 0 {
+		return "partial"
+	}
+	return "whole"
+}

@@ -141,6 +141,7 @@ type PoolState struct {
 	Failed      bool          // the pool gave up; Run says why
 	Service     time.Duration // time the handlers ran, over all attempts
 	CPU         time.Duration // processor time of worker processes that have ended; -1 when it cannot be told
+	Isolation   *Isolation    // of the worker processes; nil for goroutines, and before the first has started
 }
 
 // Queue is the bounded hand-over between two steps.
@@ -196,7 +197,7 @@ const End int64 = -1
 // Event is a typed fact: what changed, from which state to which, and why. Logs, progress and reports subscribe to events.
 type Event struct {
 	Time   time.Time
-	What   string // "worker", "step", "run"
+	What   string // "worker", "step", "run", "isolation"
 	ID     string // "thumb/1" is worker 1 of step thumb
 	From   string
 	To     string

@@ -21,6 +21,7 @@ import (
 
 	"tandem"
 	"tandem/internal/limit"
+	"tandem/internal/proc"
 	"tandem/internal/queue"
 )
 
@@ -43,6 +44,9 @@ type Flow struct {
 // Bounds of the queue in front of a step.
 type Bounds = queue.Bounds
 
+// Isolation of worker processes: the zero value is a process tree of their own and nothing more.
+type Isolation = proc.Isolation
+
 // Limits of what may be in flight and how often a task may start.
 type Limits = limit.Config
 
@@ -64,6 +68,7 @@ type Step struct {
 	Concurrency int                 // tasks in flight for goroutine and async; zero means 64
 	Timeout     time.Duration       // for one attempt; zero means none
 	Caps        tandem.Caps         // what one attempt may use; a Program only, and a Func must be without
+	Isolation   Isolation           // how far a Program's processes are kept from the machine; a Func must be without
 	Queue       Bounds
 	Retry       Retry
 	Batch       Batch

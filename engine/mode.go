@@ -85,7 +85,12 @@ func capped(s Step) error {
 		return &tandem.Error{Op: "run", On: s.Name, Kind: tandem.KindInvalid, Message: message, Hint: hint}
 	}
 	_, inProcess := s.Handler.(Program)
+	if err := s.Isolation.Check(); err != nil {
+		return err
+	}
 	switch c := s.Caps; {
+	case !inProcess && !s.Isolation.IsZero():
+		return wrong("a handler in goroutines cannot be isolated", "run it in worker processes, or leave Isolation out")
 	case c == tandem.Caps{}:
 	case !inProcess:
 		return wrong("a handler in goroutines cannot be held to memory, processor time or output", "run it in worker processes, or leave Caps out")
@@ -105,7 +110,7 @@ func (e *Engine) pool(s Step, c choice, redact func(tandem.Value) tandem.Value) 
 	case Program:
 		cfg := procpool.Config{Step: s.Name, Argv: h.Argv, Dir: h.Dir, Env: h.Env, Handler: h.Handler, Home: h.Home, Output: h.Output, Kwargs: h.Kwargs, Batch: h.Batch, Budget: h.Budget, Run: e.cfg.Run,
 			Mode: c.Mode, Workers: c.Workers, Loops: c.Loops, Threads: c.Threads, Concurrency: c.Concurrency, Timeout: s.Timeout, OnEvent: e.cfg.OnEvent,
-			Caps: s.Caps, CoreDir: e.cfg.CoreDir}
+			Caps: s.Caps, CoreDir: e.cfg.CoreDir, Isolation: s.Isolation}
 		if e.cfg.OnCrash != nil {
 			cfg.OnCrash, cfg.Redact = e.crashed, redact
 		}

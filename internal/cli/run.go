@@ -181,7 +181,7 @@ func (r *running) run() error {
 
 // surroundings opens what the run keeps and says what the flow is built for.
 func (r *running) surroundings() (flowfile.Surroundings, error) {
-	s := flowfile.Surroundings{Cache: cacheDir(), Python: os.Getenv("TANDEM_PYTHON"), Env: os.Environ(), Stdin: r.a.in, Stdout: r.a.out, Items: r.o.items}
+	s := flowfile.Surroundings{Cache: cacheDir(), Python: os.Getenv("TANDEM_PYTHON"), Env: os.Environ(), Stdin: r.a.in, Stdout: r.a.out, Items: r.o.items, OnEvent: r.watch.event}
 	var err error
 	if r.o.cores != "" {
 		var ok bool

@@ -27,18 +27,19 @@ type File struct {
 	Path string `json:"-"` // as the user named it
 	Dir  string `json:"-"` // its directory: relative paths start here
 
-	Tandem   string           `json:"tandem" jsonschema:"enum=v1,description=Version of the flow language."`
-	Name     string           `json:"name" jsonschema:"description=Name of the flow in output and reports."`
-	About    string           `json:"about,omitempty" jsonschema:"description=What the flow is for."`
-	Params   map[string]Param `json:"params,omitempty" jsonschema:"description=Values that the command line may set: --param NAME=VALUE. A value is the default; {type\\, default\\, about} says more."`
-	Secrets  string           `json:"secrets,omitempty" jsonschema:"description=A file of NAME=VALUE lines that only its owner may read. TANDEM_SECRET_NAME in the environment comes first."`
-	Pools    map[string]Pool  `json:"pools,omitempty" jsonschema:"description=Limits that several steps share\\, for example one API's: steps name them with pool."`
-	From     From             `json:"from" jsonschema:"description=Where the items come from: exactly one source."`
-	Steps    []Step           `json:"steps" jsonschema:"minItems=1,description=What is done to each item\\, in this order."`
-	Into     *Into            `json:"into,omitempty" jsonschema:"description=Where each item's outcome goes. Without it outcomes are only counted."`
-	Order    string           `json:"order,omitempty" jsonschema:"enum=keep,description=keep: outcomes are written in the order of the source."`
-	Failures Failures         `json:"failures,omitempty" jsonschema:"description=When to stop\\, and where failed items are kept."`
-	Resume   Resume           `json:"resume,omitempty" jsonschema:"description=The run's journal: a path\\, or {file\\, sync}. Unless told otherwise it is kept with the run."`
+	Tandem    string           `json:"tandem" jsonschema:"enum=v1,description=Version of the flow language."`
+	Name      string           `json:"name" jsonschema:"description=Name of the flow in output and reports."`
+	About     string           `json:"about,omitempty" jsonschema:"description=What the flow is for."`
+	Params    map[string]Param `json:"params,omitempty" jsonschema:"description=Values that the command line may set: --param NAME=VALUE. A value is the default; {type\\, default\\, about} says more."`
+	Secrets   string           `json:"secrets,omitempty" jsonschema:"description=A file of NAME=VALUE lines that only its owner may read. TANDEM_SECRET_NAME in the environment comes first."`
+	Pools     map[string]Pool  `json:"pools,omitempty" jsonschema:"description=Limits that several steps share\\, for example one API's: steps name them with pool."`
+	From      From             `json:"from" jsonschema:"description=Where the items come from: exactly one source."`
+	Steps     []Step           `json:"steps" jsonschema:"minItems=1,description=What is done to each item\\, in this order."`
+	Into      *Into            `json:"into,omitempty" jsonschema:"description=Where each item's outcome goes. Without it outcomes are only counted."`
+	Isolation Isolation        `json:"isolation,omitempty" jsonschema:"description=For all steps that run processes and do not say otherwise: none\\, process\\, sandbox\\, or more by its keys."`
+	Order     string           `json:"order,omitempty" jsonschema:"enum=keep,description=keep: outcomes are written in the order of the source."`
+	Failures  Failures         `json:"failures,omitempty" jsonschema:"description=When to stop\\, and where failed items are kept."`
+	Resume    Resume           `json:"resume,omitempty" jsonschema:"description=The run's journal: a path\\, or {file\\, sync}. Unless told otherwise it is kept with the run."`
 
 	src     []byte
 	nodes   map[string]place // where each key path stands
@@ -138,9 +139,11 @@ type Step struct {
 	Memory      Memory        `json:"memory,omitempty" jsonschema:"description=Of a worker or a command and all it starts\\, with a unit: 512MiB. More ends the item as out_of_memory. {limit\\, jvm} also tells Java machines how large their heap may be."`
 	Output      int64         `json:"output,omitempty" jsonschema:"description=What one attempt may give\\, with a unit: 10MiB. More ends the item as failed."`
 	Core        int64         `json:"core,omitempty" jsonschema:"description=Keep the core file of a process that dies of a fault\\, of at most this size: 64MiB."`
+	Isolation   Isolation     `json:"isolation,omitempty" jsonschema:"description=How far its processes are kept from the machine: none\\, process\\, sandbox\\, or more by its keys."`
 	Queue       Queue         `json:"queue,omitempty" jsonschema:"description=Bounds of the queue in front of the step."`
 
-	t templates
+	t   templates
+	box Isolation // the step's own and the file's
 }
 
 // Workers is a number of processes, or a share of the cores: Cores times Share, plus Plus.

@@ -16,18 +16,31 @@ import (
 )
 
 // command is the handler of a run or a shell step.
-func (f *File) command(d *Step, s Surroundings) (engine.Handler, error) {
+func (f *File) command(ctx context.Context, i int, s Surroundings) (engine.Handler, error) {
+	d := &f.Steps[i]
 	c := handler.CommandConfig{Step: d.Name, Dir: f.Dir, Env: append(slices.Clone(s.Env), proc.Budget(s.Env, d.budget())...), Extra: func(t *tandem.Task) []string {
 		return []string{"TANDEM_RUN_ID=" + s.Run, "TANDEM_STEP=" + d.Name, "TANDEM_ITEM_ID=" + printableID(t.ID), fmt.Sprint("TANDEM_ATTEMPT=", t.Attempts)}
 	}}
 	c.Caps, c.Cores = d.caps(), s.CoreDir
 	c.Caps.Core = cmp.Or(c.Caps.Core, s.Core)
+	argv := []string{"sh"}
+	if len(d.Run) > 0 {
+		argv = d.Run
+	}
+	if strings.Contains(argv[0], "${{") {
+		argv = nil
+	}
+	_, box, err := f.boxed(ctx, i, s, argv, f.namedFiles(d.Run))
+	if err != nil {
+		return nil, err
+	}
+	c.Isolation, c.Isolated = box, told(d.Name, s.OnEvent)
 	if d.t.stdin != nil {
 		c.Stdin = d.t.stdin.Value
 	}
 	if d.Shell != "" {
 		return engine.Func{Computes: true, Do: handler.Shell(handler.ShellConfig{Step: c.Step, Script: d.t.script, Params: texts(d.t.params),
-			Stdin: c.Stdin, Dir: c.Dir, Env: c.Env, Extra: c.Extra, Caps: c.Caps, Cores: c.Cores})}, nil
+			Stdin: c.Stdin, Dir: c.Dir, Env: c.Env, Extra: c.Extra, Caps: c.Caps, Cores: c.Cores, Isolation: c.Isolation, Isolated: c.Isolated})}, nil
 	}
 	c.Argv = texts(d.t.argv)
 	return engine.Func{Do: handler.Command(c), Computes: true}, nil

@@ -27,6 +27,7 @@ func (f *File) Identity() string {
 		s.Mode, s.Workers, s.Threads, s.Concurrency, s.Max, s.Rate, s.Breaker, s.Budget = "", Workers{}, 0, 0, 0, 0, BreakerConfig{}, 0
 		s.Timeout, s.Queue, s.Retry, s.Pool, s.Venv = Timeout{}, Queue{}, nil, "", ""
 		s.Memory, s.CPUTime, s.Hang, s.Output, s.Core = Memory{}, 0, 0, 0, 0
+		s.Isolation, s.box = Isolation{}, Isolation{}
 		line(fmt.Sprintf("step %q", s.Name), s)
 	}
 	line("into", f.Into)

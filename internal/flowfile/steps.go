@@ -39,9 +39,10 @@ func (d *decoder) step(s *Step, n *node, path []any) {
 		"pool":  d.text(&s.Pool),
 		"mode":  word(d, &s.Mode, tandem.Modes), "workers": d.workers(&s.Workers), "threads": d.whole(&s.Threads), "concurrency": d.count(&s.Concurrency),
 		"max": d.whole(&s.Max), "rate": d.rate(&s.Rate), "breaker": d.breaker(&s.Breaker), "budget": d.budget(&s.Budget),
-		"timeout": func(n *node, path []any) { d.timeout(&s.Timeout, n, path) },
-		"memory":  func(n *node, path []any) { d.memory(&s.Memory, n, path) },
-		"hang":    d.duration(&s.Hang), "cpu_time": d.duration(&s.CPUTime), "output": d.unit(&s.Output), "core": d.unit(&s.Core),
+		"timeout":   func(n *node, path []any) { d.timeout(&s.Timeout, n, path) },
+		"isolation": d.isolation(&s.Isolation),
+		"memory":    func(n *node, path []any) { d.memory(&s.Memory, n, path) },
+		"hang":      d.duration(&s.Hang), "cpu_time": d.duration(&s.CPUTime), "output": d.unit(&s.Output), "core": d.unit(&s.Core),
 		"queue": func(n *node, path []any) {
 			d.fields(n, path, reads{"items": d.whole(&s.Queue.Items), "bytes": d.size(&s.Queue.Bytes)})
 		},
@@ -50,6 +51,7 @@ func (d *decoder) step(s *Step, n *node, path []any) {
 	if verb := d.one(n, m, path, "verb", verbs); verb != "" {
 		d.combinations(s, verb, m, path)
 		d.capped(s, verb, m, path)
+		d.isolated(s, verb, m, path)
 		d.inPool(s, m, path)
 	}
 }

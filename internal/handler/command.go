@@ -27,6 +27,9 @@ type CommandConfig struct {
 	Extra func(*tandem.Task) []string // NAME=value, added to Env for each attempt; nil means none
 	Caps  tandem.Caps
 	Cores string // where core files are moved; empty leaves them where the kernel wrote them
+
+	Isolation proc.Isolation
+	Isolated  func(tandem.Isolation) // told of each attempt how far it is kept from the machine; may be nil
 }
 
 // Command is the handler of a run step. The result is what the command writes to standard output: text without the last line end, or bytes when
@@ -46,6 +49,9 @@ type ShellConfig struct {
 	Extra  func(*tandem.Task) []string
 	Caps   tandem.Caps
 	Cores  string
+
+	Isolation proc.Isolation
+	Isolated  func(tandem.Isolation)
 }
 
 // Shell is the handler of a shell step; its result is Command's. What an item contributes reaches the script as positional parameters, through standard
@@ -56,7 +62,7 @@ func Shell(c ShellConfig) func(context.Context, *tandem.Task) tandem.Result {
 		return func(*tandem.Task) (string, error) { return s, nil }
 	}
 	argv := []func(*tandem.Task) (string, error){fixed("sh"), fixed("-c"), fixed(c.Script), fixed("tandem")}
-	return program(CommandConfig{Step: c.Step, Argv: append(argv, c.Params...), Stdin: c.Stdin, Dir: c.Dir, Env: c.Env, Extra: c.Extra, Caps: c.Caps, Cores: c.Cores}, "the script", func(i int) string {
+	return program(CommandConfig{Step: c.Step, Argv: append(argv, c.Params...), Stdin: c.Stdin, Dir: c.Dir, Env: c.Env, Extra: c.Extra, Caps: c.Caps, Cores: c.Cores, Isolation: c.Isolation, Isolated: c.Isolated}, "the script", func(i int) string {
 		return fmt.Sprintf("parameter $%d", i-len(argv)+1)
 	})
 }
@@ -77,7 +83,7 @@ func program(c CommandConfig, name string, argument func(i int) string) func(con
 	return func(ctx context.Context, t *tandem.Task) tandem.Result {
 		end := death{step: c.Step, t: t, before: memory.Before(), shell: name != "", caps: c.Caps, dir: c.Dir, cores: c.Cores, begun: time.Now()}
 		spec := proc.Command{Dir: c.Dir, Env: c.Env, Output: end.hear, Doomed: end.doomed, MaxOutput: most, CPUTime: c.Caps.CPUTime, Soft: c.Caps.Soft, Hang: c.Caps.Hang,
-			Limits: proc.Limits{Memory: c.Caps.Memory, CPUTime: c.Caps.CPUTime, Core: c.Caps.Core}}
+			Limits: proc.Limits{Memory: c.Caps.Memory, CPUTime: c.Caps.CPUTime, Core: c.Caps.Core}, Isolation: c.Isolation}
 		for i, arg := range c.Argv {
 			s, err := arg(t)
 			if err != nil {
@@ -112,6 +118,9 @@ func program(c CommandConfig, name string, argument func(i int) string) func(con
 		if err != nil {
 			e, _ := err.(*tandem.Error)
 			return fail(tandem.Failed, tandem.KindStart, e.On+": "+e.Message, e.Hint, "")
+		}
+		if c.Isolated != nil {
+			c.Isolated(x.Isolation)
 		}
 		errs := string(x.Stderr)
 		switch {

@@ -58,7 +58,7 @@ func (d *death) report(x proc.Ended, r tandem.Result, as tandem.ExitReason, kill
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	c := tandem.Crash{Time: time.Now(), Step: d.step, PID: x.PID, Item: d.t.ID, Root: cmp.Or(d.t.Root, d.t.ID), Attempt: d.t.Attempts, Outcome: r.Outcome, Threads: d.threads,
-		Stderr: d.said[1].Last(), Seconds: x.WallClock.Seconds(), Age: x.WallClock.Seconds(), CPU: x.CPU.Seconds(), PeakRSS: x.MaxRSS}
+		Stderr: d.said[1].Last(), Seconds: x.WallClock.Seconds(), Age: x.WallClock.Seconds(), CPU: x.CPU.Seconds(), PeakRSS: x.MaxRSS, Isolation: &x.Isolation}
 	of := evidence.Death{Exit: e, Signal: x.Signal, Shell: d.shell, Killed: killed, As: as, Before: d.before, After: evidence.Counted(), Stack: stack}
 	if d.caps.Memory > 0 {
 		c.Memory, of.Limit = x.Memory, proc.Bytes(d.caps.Memory)

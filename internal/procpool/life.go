@@ -159,7 +159,7 @@ func (p *Pool) spawn(ctx context.Context, place int, limits proc.Limits) (*worke
 		flushing: make(chan struct{}, 1), wakeRead: make(chan struct{}, 1), leave: make(chan struct{}), readDone: make(chan struct{})}
 	w.ctl.Reset()
 	spec := proc.Spec{Argv: p.cfg.Argv, Dir: p.cfg.Dir, Env: p.environ(place), Files: []*os.File{child, mem.in.File(), mem.out.File()}}
-	spec.Output, spec.Limits = w.hear, limits
+	spec.Output, spec.Limits, spec.Isolation = w.hear, limits, p.cfg.Isolation
 	w.before, w.begun = p.memory.Before(), arena.Now()
 	w.process, err = proc.Start(spec)
 	child.Close()
@@ -168,6 +168,7 @@ func (p *Pool) spawn(ctx context.Context, place int, limits proc.Limits) (*worke
 		p.giveArenas(mem)
 		return fail(err)
 	}
+	p.isolated(w.process.Isolation())
 	stop := context.AfterFunc(ctx, func() { w.kill(tandem.ExitKilledByUs, stoppedRun) })
 	defer stop()
 	if err := w.handshake(); err != nil {

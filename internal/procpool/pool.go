@@ -22,6 +22,7 @@ import (
 	"tandem"
 	"tandem/internal/arena"
 	"tandem/internal/evidence"
+	"tandem/internal/proc"
 	"tandem/internal/wire"
 )
 
@@ -43,7 +44,8 @@ type Config struct {
 	Kwargs      bool        // values are objects of named arguments
 	Batch       bool        // values are lists; the handler gives one value for each element
 	Budget      int         // threads that numeric libraries may start in each worker; zero leaves the environment alone
-	Run         string      // id of the run, TANDEM_RUN_ID of the workers; may be empty
+	Isolation   proc.Isolation
+	Run         string // id of the run, TANDEM_RUN_ID of the workers; may be empty
 
 	Timeout      time.Duration // for one attempt; zero means none
 	Caps         tandem.Caps   // what one attempt may use; those of processor time are told apart only in workers that run one task at a time

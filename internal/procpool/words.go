@@ -260,6 +260,8 @@ func (w *worker) tell(d evidence.Death, x proc.Exit) {
 		c.Others = append(c.Others, of.others...)
 		c.Evidence = append(c.Evidence, tandem.Evidence{What: "item", From: "control page", Says: "showed " + of.id + " as running, for " + of.ran.Round(time.Millisecond).String()})
 	}
+	held := w.process.Isolation()
+	c.Isolation = &held
 	if w.p.cfg.Caps.Memory > 0 {
 		c.Memory, d.Limit = w.process.Memory(), proc.Bytes(w.p.cfg.Caps.Memory)
 	}
