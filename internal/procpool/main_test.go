@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -91,6 +92,20 @@ func behave(_ context.Context, s string) (string, error) {
 			return "", err
 		}
 		time.Sleep(d)
+	case "hog": // MiB, and keeps them
+		n, err := strconv.Atoi(arg)
+		if err != nil {
+			return "", err
+		}
+		hogged = hogged[:0]
+		for range n {
+			b := make([]byte, 1<<20)
+			for i := range b {
+				b[i] = byte(i)
+			}
+			hogged = append(hogged, b)
+		}
+		time.Sleep(20 * time.Second)
 	case "panic":
 		panic("oh")
 	case "panic-beside":
@@ -110,6 +125,8 @@ func behave(_ context.Context, s string) (string, error) {
 	}
 	return s, nil
 }
+
+var hogged [][]byte
 
 func parse(fields []int, i int) int { return fields[i] }
 
