@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -121,4 +122,51 @@ func TestACoreOfACommandGoesWithItsReport(t *testing.T) {
 	if err != nil || len(left) > 0 {
 		t.Errorf("left beside: %v %v", fmt.Sprint(left), err)
 	}
+}
+
+// A script that is deaf, forks and spins is gone with all it has started, wherever that went.
+func TestATimeoutEndsTheTreeOfAScript(t *testing.T) {
+	for _, body := range []string{`while :; do :; done`, `sleep 300`} {
+		t.Run(body, func(t *testing.T) {
+			t.Parallel()
+			token := fmt.Sprintf("TREE=%d-%d", os.Getpid(), time.Now().UnixNano())
+			script := `trap '' TERM INT HUP; setsid sh -c 'sleep 300 & while :; do sleep 1; done' & (setsid sleep 300 &) ; ` + body
+			do := Shell(ShellConfig{Step: "s", Script: script, Extra: func(*tandem.Task) []string { return []string{token} }, Caps: tandem.Caps{Soft: 500 * time.Millisecond}})
+			ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
+			defer cancel()
+			var were int
+			var look sync.WaitGroup
+			look.Go(func() {
+				time.Sleep(700 * time.Millisecond)
+				were = len(having(t, token))
+			})
+			r := do(ctx, &tandem.Task{ID: "a"})
+			look.Wait()
+			if r.Outcome != tandem.TimedOut || were < 4 {
+				t.Errorf("%s %v, of %d processes", r.Outcome, r.Err, were)
+			}
+			for deadline := time.Now().Add(5 * time.Second); len(having(t, token)) > 0; time.Sleep(20 * time.Millisecond) {
+				if time.Now().After(deadline) {
+					t.Fatalf("left: %v", having(t, token))
+				}
+			}
+			if c := r.Crash; c == nil || c.Reason != tandem.ExitTimeout || len(c.Threads) < 4 {
+				t.Errorf("report %+v", c)
+			}
+		})
+	}
+}
+
+// having finds the processes that have this in their environment.
+func having(t *testing.T, text string) (pids []string) {
+	all, err := filepath.Glob("/proc/[0-9]*/environ")
+	if err != nil {
+		t.Error(err)
+	}
+	for _, file := range all {
+		if b, err := os.ReadFile(file); err == nil && strings.Contains(string(b), text) {
+			pids = append(pids, strings.Split(file, "/")[2])
+		}
+	}
+	return pids
 }

@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"iter"
 	"os"
+	"os/exec"
+	"os/signal"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -92,6 +95,16 @@ func behave(_ context.Context, s string) (string, error) {
 			return "", err
 		}
 		time.Sleep(d)
+	case "awful": // deaf, with children that are deaf and leave its group, and then it spins or waits
+		signal.Ignore(syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+		if err := exec.Command("sh", "-c", awful).Start(); err != nil {
+			return "", err
+		}
+		time.Sleep(300 * time.Millisecond)
+		if arg == "spin" {
+			spin(s)
+		}
+		time.Sleep(5 * time.Minute)
 	case "hog": // MiB, and keeps them
 		n, err := strconv.Atoi(arg)
 		if err != nil {
@@ -124,6 +137,15 @@ func behave(_ context.Context, s string) (string, error) {
 		fmt.Fprintln(os.Stderr, "and from stderr")
 	}
 	return s, nil
+}
+
+// awful is a child, one in a session of its own, and one whose parent is gone; none of them listens.
+const awful = `trap '' TERM INT HUP; setsid sh -c 'sleep 300 & while :; do sleep 1; done' & (setsid sleep 300 &) ; while :; do sleep 1; done`
+
+func spin(s string) {
+	for len(s) > 0 {
+		runtime.KeepAlive(s)
+	}
 }
 
 var hogged [][]byte
