@@ -67,13 +67,13 @@ func (a *app) crashesListCommand() *cobra.Command {
 				fmt.Fprintln(a.err, "no crash reports in run "+run.ID)
 				return nil
 			}
-			fmt.Fprintf(a.out, "%-4s  %-8s  %-11s  %-17s  %-8s  %s\n", "NO", "TIME", "OUTCOME", "REASON", "SURE", "WHAT")
+			fmt.Fprintf(a.out, "%-4s  %-8s  %-13s  %-17s  %-8s  %s\n", "NO", "TIME", "OUTCOME", "REASON", "SURE", "WHAT")
 			for _, c := range deaths.Crashes {
 				what := c.Step
 				if c.Item != "" {
 					what += " " + oneLine(c.Item, 60)
 				}
-				fmt.Fprintf(a.out, "%-4s  %-8s  %-11s  %-17s  %-8s  %s: %s\n", c.ID, c.Time.Local().Format(time.TimeOnly), dash(string(c.Outcome)), c.Reason, c.Confidence, what, oneLine(died(c), 120))
+				fmt.Fprintf(a.out, "%-4s  %-8s  %-13s  %-17s  %-8s  %s: %s\n", c.ID, c.Time.Local().Format(time.TimeOnly), dash(string(c.Outcome)), c.Reason, c.Confidence, what, oneLine(died(c), 120))
 			}
 			if deaths.NotKept > 0 {
 				fmt.Fprintf(a.err, "%s after these not kept\n", plural(int64(deaths.NotKept), "report"))

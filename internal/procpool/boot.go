@@ -20,9 +20,18 @@ const (
 func (p *Pool) tooSmall(ctx context.Context, place int, err error) error {
 	limit := p.cfg.Caps.Memory
 	e, ok := errors.AsType[*tandem.Error](err)
-	if limit <= 0 || !ok || e.Kind == tandem.KindStart || !p.tried.CompareAndSwap(false, true) {
+	if limit <= 0 || !ok || e.Kind == tandem.KindStart || e.Kind == tandem.KindMemory {
 		return err
 	}
+	p.booting.Lock() // the others that failed wait for what the first finds out
+	defer p.booting.Unlock()
+	if p.tried {
+		if p.small != nil {
+			return p.small
+		}
+		return err
+	}
+	p.tried = true
 	need, ok := p.trial(ctx, place, proc.Limits{Memory: max(mostOfTrial, 2*limit)})
 	if !ok || ctx.Err() != nil {
 		return err
@@ -36,6 +45,7 @@ func (p *Pool) tooSmall(ctx context.Context, place int, err error) error {
 			break
 		}
 	}
+	p.small = &c
 	return &c
 }
 

@@ -5,6 +5,10 @@ import (
 	"fmt"
 	"iter"
 	"os"
+	"os/exec"
+	"os/signal"
+	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -91,6 +95,30 @@ func behave(_ context.Context, s string) (string, error) {
 			return "", err
 		}
 		time.Sleep(d)
+	case "awful": // deaf, with children that are deaf and leave its group, and then it spins or waits
+		signal.Ignore(syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+		if err := exec.Command("sh", "-c", awful).Start(); err != nil {
+			return "", err
+		}
+		time.Sleep(300 * time.Millisecond)
+		if arg == "spin" {
+			spin(s)
+		}
+		time.Sleep(5 * time.Minute)
+	case "hog": // MiB, and keeps them
+		n, err := strconv.Atoi(arg)
+		if err != nil {
+			return "", err
+		}
+		hogged = hogged[:0]
+		for range n {
+			b := make([]byte, 1<<20)
+			for i := range b {
+				b[i] = byte(i)
+			}
+			hogged = append(hogged, b)
+		}
+		time.Sleep(20 * time.Second)
 	case "panic":
 		panic("oh")
 	case "panic-beside":
@@ -110,6 +138,17 @@ func behave(_ context.Context, s string) (string, error) {
 	}
 	return s, nil
 }
+
+// awful is a child, one in a session of its own, and one whose parent is gone; none of them listens.
+const awful = `trap '' TERM INT HUP; setsid sh -c 'sleep 300 & while :; do sleep 1; done' & (setsid sleep 300 &) ; while :; do sleep 1; done`
+
+func spin(s string) {
+	for len(s) > 0 {
+		runtime.KeepAlive(s)
+	}
+}
+
+var hogged [][]byte
 
 func parse(fields []int, i int) int { return fields[i] }
 

@@ -16,7 +16,6 @@ import (
 	"context"
 	"fmt"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"tandem"
@@ -109,7 +108,10 @@ type Pool struct {
 	lost     map[*tandem.Task]int
 	lastSeen int64
 	memory   evidence.Memory
-	tried    atomic.Bool // whether the limit of memory keeps workers from starting
+
+	booting sync.Mutex // guards what follows
+	tried   bool       // it is known whether the limit of memory keeps workers from starting
+	small   *tandem.Error
 }
 
 // New makes a pool; nothing runs before Run.

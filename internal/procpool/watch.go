@@ -107,8 +107,8 @@ func (p *Pool) look(now, late int64) {
 			if sl == nil || sl.abandoned || sl.task == nil {
 				continue
 			}
-			if since > now+int64(time.Second) {
-				since = sl.sentAt // nothing begins in the future
+			if since < sl.sentAt || since > now+int64(time.Second) {
+				since = sl.sentAt // the page lies: nothing begins before it was sent, or in the future
 			}
 			ran := time.Duration(now - since)
 			switch {
