@@ -109,6 +109,8 @@ type Func struct {
 	Default  int
 	Computes bool // one per core unless the step says otherwise
 	Auto     bool // unless the step says otherwise the run finds out how many may be in flight
+	// Isolation is how far the processes that it starts are kept from the machine, as far as it knows by now; may be nil.
+	Isolation func() *tandem.Isolation
 }
 
 // Program is a handler in worker processes that speak the worker protocol.

@@ -67,6 +67,8 @@ type StepReport struct {
 	Wait        *float64    `json:"wait_seconds"`    // time in handlers without a processor; null where cpu_seconds is
 	P50         float64     `json:"p50_seconds"`
 	P99         float64     `json:"p99_seconds"`
+	// Isolation is how far its processes are kept from the machine; absent for a step without any.
+	Isolation *tandem.Isolation `json:"isolation,omitempty"`
 }
 
 // Progress is a snapshot of a run.
@@ -172,6 +174,10 @@ func (e *Engine) report(err error) Report {
 					sr.Because = l.Because
 				}
 			}
+		}
+		sr.Isolation = st.Isolation
+		if f, ok := s.def.Handler.(Func); ok && f.Isolation != nil {
+			sr.Isolation = f.Isolation()
 		}
 		if st.CPU >= 0 {
 			cpu, wait := st.CPU.Seconds(), max(0, (st.Service-st.CPU).Seconds())

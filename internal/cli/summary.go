@@ -76,6 +76,13 @@ func (a *app) summary(r engine.Report, file *flowfile.File, w *watch) {
 			line += a.red("  " + plural(s.Crashes, "worker") + " lost and replaced")
 		}
 		fmt.Fprintln(a.err, strings.TrimRight(line, " "))
+		if i := s.Isolation; i != nil && len(i.Requested) > 0 {
+			paint := a.dim
+			if len(i.Missing) > 0 {
+				paint = a.yellow
+			}
+			fmt.Fprintln(a.err, paint(fmt.Sprintf("  %-*s  isolation: %s", width, "", printable(i.String()))))
+		}
 		if s.Limit != nil && s.Because != "" {
 			fmt.Fprintln(a.err, a.dim(fmt.Sprintf("  %-*s  %s", width, "", s.Because)))
 		}

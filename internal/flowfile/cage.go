@@ -142,23 +142,30 @@ func (f *File) namedFiles(args []string) (list []string) {
 	return list
 }
 
-// told passes on how far the commands of a step are kept from the machine, when it is news.
-func told(step string, hear func(tandem.Event)) func(tandem.Isolation) {
-	if hear == nil {
-		return nil
+// teller remembers how far the commands of a step are kept from the machine, and passes on what is news.
+type teller struct {
+	step string
+	hear func(tandem.Event) // may be nil
+	mu   sync.Mutex
+	last *tandem.Isolation
+	said string
+}
+
+func (t *teller) isolated(i tandem.Isolation) {
+	said := i.String()
+	t.mu.Lock()
+	news := said != t.said
+	t.said, t.last = said, &i
+	t.mu.Unlock()
+	if news && t.hear != nil && len(i.Requested) > 0 {
+		t.hear(tandem.Event{Time: time.Now(), What: "isolation", ID: t.step, From: i.Level, To: i.State(), Reason: said})
 	}
-	var mu sync.Mutex
-	last := ""
-	return func(i tandem.Isolation) {
-		said := i.String()
-		mu.Lock()
-		news := said != last && len(i.Requested) > 0
-		last = said
-		mu.Unlock()
-		if news {
-			hear(tandem.Event{Time: time.Now(), What: "isolation", ID: step, From: i.Level, To: i.State(), Reason: said})
-		}
-	}
+}
+
+func (t *teller) isolation() *tandem.Isolation {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.last
 }
 
 // pythonFiles are the files that a python step names: its handler's, and its venv.

@@ -34,16 +34,17 @@ func (f *File) command(ctx context.Context, i int, s Surroundings) (engine.Handl
 	if err != nil {
 		return nil, err
 	}
-	c.Isolation, c.Isolated = box, told(d.Name, s.OnEvent)
+	tells := &teller{step: d.Name, hear: s.OnEvent}
+	c.Isolation, c.Isolated = box, tells.isolated
 	if d.t.stdin != nil {
 		c.Stdin = d.t.stdin.Value
 	}
 	if d.Shell != "" {
-		return engine.Func{Computes: true, Do: handler.Shell(handler.ShellConfig{Step: c.Step, Script: d.t.script, Params: texts(d.t.params),
+		return engine.Func{Computes: true, Isolation: tells.isolation, Do: handler.Shell(handler.ShellConfig{Step: c.Step, Script: d.t.script, Params: texts(d.t.params),
 			Stdin: c.Stdin, Dir: c.Dir, Env: c.Env, Extra: c.Extra, Caps: c.Caps, Cores: c.Cores, Isolation: c.Isolation, Isolated: c.Isolated})}, nil
 	}
 	c.Argv = texts(d.t.argv)
-	return engine.Func{Do: handler.Command(c), Computes: true}, nil
+	return engine.Func{Do: handler.Command(c), Computes: true, Isolation: tells.isolation}, nil
 }
 
 // printableID is an id as an environment variable can hold it: without zero bytes.

@@ -188,7 +188,7 @@ func TestAGoodFileIsReadWhole(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := f.Steps
-	if len(f.From.Files) != 2 || len(s) != 5 || s[0].Timeout != 90*time.Second || s[0].Queue.Bytes != 3<<19 || s[0].Mode != tandem.Process || s[3].Run[2] != "5" {
+	if len(f.From.Files) != 2 || len(s) != 5 || s[0].Timeout.Hard != 90*time.Second || s[0].Queue.Bytes != 3<<19 || s[0].Mode != tandem.Process || s[3].Run[2] != "5" {
 		t.Errorf("%+v", f)
 	}
 	if h := s[4].HTTP; h.Method != "post" || !h.HasBody || len(h.Expect) != 3 || h.Expect[0] != (StatusRange{200, 299}) || h.Expect[2] != (StatusRange{300, 302}) {
