@@ -21,11 +21,18 @@ func isolationFindings() (list []finding) {
 		for _, m := range i.Missing {
 			if property, _, _ := strings.Cut(m.What, ":"); property == what {
 				f.ok = false
-				missing, costs = append(missing, m.String()), append(costs, m.Effect)
+				said := m.String()
+				if m.What == what {
+					said = m.Why
+				}
+				missing, costs = append(missing, said), append(costs, m.Effect)
 			}
 		}
 		if !f.ok {
-			f.found = strings.TrimPrefix(strings.Join([]string{f.found, "without " + strings.Join(missing, ", ")}, ", "), ", ")
+			if f.found != "" {
+				f.found += ", without "
+			}
+			f.found += strings.Join(missing, ", ")
 			f.costs = strings.Join(costs, "; ")
 		}
 		list = append(list, f)

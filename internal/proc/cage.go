@@ -59,6 +59,9 @@ func (i Isolation) level() string {
 	return "process"
 }
 
+// closed says that files are taken away.
+func (i Isolation) closed() bool { return i.Sandbox || len(i.Read)+len(i.Write) > 0 }
+
 func (i Isolation) network() string {
 	if i.Network == "" && i.Sandbox {
 		return "none"
@@ -72,7 +75,7 @@ func (i Isolation) asks(memory int64) (list []string) {
 	for _, p := range []struct {
 		what string
 		yes  bool
-	}{{"memory", memory > 0}, {"cpu", i.CPU > 0}, {"pids", i.PIDs > 0}, {"files", i.Sandbox || len(i.Read)+len(i.Write) > 0},
+	}{{"memory", memory > 0}, {"cpu", i.CPU > 0}, {"pids", i.PIDs > 0}, {"files", i.closed()},
 		{"network", net != "" && net != "host"}, {"user", i.User != ""}, {"rights", i.Sandbox}, {"fork", i.NoFork}, {"containment", !i.Open && (i.Sandbox || slices.Contains(i.Require, "containment"))}} {
 		if p.yes {
 			list = append(list, p.what)

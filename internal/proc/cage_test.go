@@ -3,6 +3,7 @@ package proc
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -29,37 +30,44 @@ var cagers = []by{
 // cage runs a program in a cage made by an application of its own, with the test's words for what it tries.
 func (w by) cage(t *testing.T, c caging) caged {
 	t.Helper()
+	r, err := w.try(t, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Groups) > 0 {
+		t.Errorf("control groups are left behind: %v", r.Groups)
+	}
+	return r
+}
+
+func (w by) try(t *testing.T, c caging) (r caged, err error) {
+	t.Helper()
 	if w.attr != nil && os.Geteuid() != 0 {
 		t.Skip("SKIPPED, NOT TESTED: only root can be somebody else")
 	}
 	us := copyOfUs(t)
 	c.Argv = append([]string{us}, c.Argv...)
-	if c.Isolation.Sandbox || len(c.Isolation.Read)+len(c.Isolation.Write) > 0 {
-		c.Isolation.Read = append(c.Isolation.Read, us)
-	}
 	in, err := json.Marshal(c)
 	if err != nil {
 		t.Fatal(err)
 	}
 	argv := append(append([]string(nil), w.under...), us)
 	cmd := exec.Command(argv[0], argv[1:]...)
-	cmd.Dir, cmd.Stdin, cmd.Stderr, cmd.SysProcAttr = "/", bytes.NewReader(in), os.Stderr, w.attr
+	cmd.Dir, cmd.Stdin, cmd.SysProcAttr = "/", bytes.NewReader(in), w.attr
+	var said bytes.Buffer
+	cmd.Stderr = &said
 	tmp := filepath.Join(filepath.Dir(us), "tmp", strings.ReplaceAll(w.name, " ", "-"))
 	_ = os.Mkdir(tmp, 0o777)
 	_ = os.Chmod(tmp, 0o777)
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + tmp, "PROC_TEST=caged"}
 	out, err := cmd.Output()
+	if err == nil {
+		err = json.Unmarshal(out, &r)
+	}
 	if err != nil {
-		t.Fatalf("%v: %s", err, out)
+		return r, fmt.Errorf("%w: %s%.300s", err, out, said.String())
 	}
-	var r caged
-	if err := json.Unmarshal(out, &r); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	if len(r.Groups) > 0 {
-		t.Errorf("control groups are left behind: %v", r.Groups)
-	}
-	return r
+	return r, nil
 }
 
 func eachCager(t *testing.T, f func(t *testing.T, w by)) {

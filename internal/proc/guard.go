@@ -194,7 +194,7 @@ func encode(cmd *exec.Cmd, limits rlimits, cage []byte) ([]byte, error) {
 
 // stageError is what the shim or the warden said of a start that failed.
 func stageError(cmd *exec.Cmd, stage int64, errno syscall.Errno) error {
-	at := map[int64]string{atUser: "map the user", atMount: "make mounts private", atProc: "mount /proc", atFiles: "arrange descriptors", atFork: "fork"}[stage]
+	at := map[int64]string{atUser: "map the user", atMount: "make mounts private", atProc: "mount /proc", atFiles: "arrange descriptors", atFork: "fork", atDeath: "arrange its end with ours"}[stage]
 	switch stage {
 	case atExec:
 		return &os.PathError{Op: "fork/exec", Path: cmd.Path, Err: errno}

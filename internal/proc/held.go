@@ -139,7 +139,7 @@ func (h *held) await(cmd *exec.Cmd) (pid int, err error) {
 		case sayAble:
 			return pid, nil
 		case sayFailed:
-			if p[1] >= atIPC {
+			if p[1] >= atIPC && p[1] <= atFilter {
 				return 0, &cageFault{p[1], p[3], syscall.Errno(p[2])}
 			}
 			return 0, stageError(cmd, p[1], syscall.Errno(p[2]))

@@ -17,6 +17,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -133,7 +134,11 @@ func (p *Process) begin(cmd *exec.Cmd, spec Spec, direct bool) (err error) {
 	if direct {
 		c = Contained{Level: BestEffort, How: "nothing but its process group", Missing: c.Missing}
 	}
-	if p.cage, err = newPlan(spec.Limits, spec.Isolation, c); err != nil {
+	ask := spec.Isolation
+	if _, serr := os.Stat(cmd.Path); serr == nil && ask.closed() { // the program itself may always be read
+		ask.Read = append(slices.Clone(ask.Read), cmd.Path)
+	}
+	if p.cage, err = newPlan(spec.Limits, ask, c); err != nil {
 		return err
 	}
 	for !direct {
@@ -174,7 +179,7 @@ func startError(program string, err error) error {
 	case errors.Is(err, exec.ErrNotFound), errors.Is(err, fs.ErrNotExist):
 		e.Message = "no such program"
 		e.Hint = "install it, or give the path of the program; `tandem doctor` lists what is here"
-	case errors.Is(err, fs.ErrPermission):
+	case errors.Is(err, fs.ErrPermission) && !aboutItself(err):
 		e.Message = "not allowed to run it"
 		e.Hint = "chmod +x " + program
 	case errors.Is(err, syscall.EAGAIN):
@@ -187,6 +192,13 @@ func startError(program string, err error) error {
 		e.Hint = "a script needs a first line such as #!/bin/sh"
 	}
 	return e
+}
+
+// aboutItself says that an error is of the start and not of the program's file.
+func aboutItself(err error) bool {
+	_, path := errors.AsType[*fs.PathError](err)
+	_, lookup := errors.AsType[*exec.Error](err)
+	return !path && !lookup
 }
 
 func (p *Process) wait(out *outputs) {

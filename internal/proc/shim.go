@@ -40,6 +40,7 @@ const (
 	atNoNew
 	atRules
 	atFilter
+	atDeath = 100
 )
 
 const (
@@ -202,7 +203,9 @@ func shim() {
 //go:nocheckptr
 func become(parent uintptr) {
 	syscall.RawSyscall(unix.SYS_SETPGID, 0, 0, 0)
-	syscall.RawSyscall6(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0, 0)
+	if _, _, err := syscall.RawSyscall6(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0, 0); err != 0 {
+		shimFail(atDeath, err)
+	}
 	if now, _, _ := syscall.RawSyscall(unix.SYS_GETPPID, 0, 0, 0); now != parent {
 		syscall.RawSyscall(unix.SYS_EXIT_GROUP, 127, 0, 0) // the shim died before it could be seen
 	}

@@ -140,7 +140,9 @@ func shimIdentity(parent uintptr) {
 	}
 	for c := uintptr(0); c < 64; c++ {
 		// Without the right to do so it does not matter: no_new_privs keeps what is not there from coming back.
-		syscall.RawSyscall6(unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, c, 0, 0, 0, 0)
+		if _, _, err := syscall.RawSyscall6(unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, c, 0, 0, 0, 0); err != 0 {
+			break // most often the number behind the last
+		}
 	}
 	if ordered.cage.bits&cageUser != 0 {
 		if _, _, err := syscall.RawSyscall(unix.SYS_SETGROUPS, 0, 0, 0); err != 0 {

@@ -72,6 +72,7 @@ func appMain() {
 	if os.Getenv("PROC_TEST_MEMORY") != "" {
 		spec.Limits.Memory = 1 << 30
 	}
+	spec.Isolation.NoFork = os.Getenv("PROC_TEST_NOFORK") != ""
 	p, err := Start(spec)
 	if err != nil {
 		fmt.Println("error", err)
@@ -156,7 +157,7 @@ func (w who) run(t *testing.T, script string) *app {
 	a.cmd = exec.Command(argv[0], argv[1:]...)
 	a.under = len(w.under) > 0
 	a.cmd.Dir = "/"
-	a.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + filepath.Dir(copied) + "/tmp", "PROC_TEST=" + w.role, "PROC_TEST_RUN=" + script, "GORACE=atexit_sleep_ms=0", a.token, "PROC_TEST_MEMORY=" + os.Getenv("PROC_TEST_MEMORY")}
+	a.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + filepath.Dir(copied) + "/tmp", "PROC_TEST=" + w.role, "PROC_TEST_RUN=" + script, "GORACE=atexit_sleep_ms=0", a.token, "PROC_TEST_MEMORY=" + os.Getenv("PROC_TEST_MEMORY"), "PROC_TEST_NOFORK=" + os.Getenv("PROC_TEST_NOFORK")}
 	a.cmd.SysProcAttr = w.attr()
 	if !a.under { // strace is talkative
 		a.cmd.Stderr = os.Stderr
