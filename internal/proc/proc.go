@@ -79,6 +79,7 @@ type Process struct {
 	limits Limits
 	memory tandem.Memory
 	over   atomic.Pointer[Over]
+	peak   atomic.Int64
 	looks  sync.WaitGroup
 }
 
