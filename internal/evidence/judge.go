@@ -20,6 +20,7 @@ type Death struct {
 	Stack  *tandem.Stack     // what its runtime wrote, or nil
 	Memory *tandem.Evidence  // the proof that its limit of memory was reached, and that it was ended for it; or nil
 	Limit  string            // of its memory, for people; empty when it had none
+	Peak   string            // the most that it and all it started were seen with, for people; empty when nobody looked
 }
 
 // faults are signals that a program brings upon itself.
@@ -46,6 +47,12 @@ func Judge(d Death, c *tandem.Crash) {
 		}
 		add("stack", "what its "+d.Stack.Language+" runtime wrote", "%s", says)
 	}
+	switch {
+	case d.Limit != "" && d.Peak != "":
+		add("memory", "tandem", "its limit was %s, and the most that it and all it started were seen with was %s", d.Limit, d.Peak)
+	case d.Limit != "":
+		add("memory", "tandem", "its limit was %s", d.Limit)
+	}
 	if d.Killed != "" {
 		c.Why = d.Killed
 		add("kill", "tandem", "killed it: %s", d.Killed)
@@ -62,9 +69,6 @@ func Judge(d Death, c *tandem.Crash) {
 			c.Reason = d.As
 		}
 		return
-	}
-	if d.Limit != "" {
-		add("memory", "tandem", "its limit was %s", d.Limit)
 	}
 	switch {
 	case d.Exit.Signal == "SIGKILL":

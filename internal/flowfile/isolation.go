@@ -59,12 +59,6 @@ func (d *decoder) isolation(dst *Isolation) func(*node, []any) {
 				} else {
 					d.text(&dst.User)(n, path)
 				}
-				if dst.User == "" {
-					return
-				}
-				if err := (proc.Isolation{User: dst.User}).Check(); err != nil {
-					d.wrong(n, path, "name one of /etc/passwd, or give a number", "there is no user %q here", short(dst.User))
-				}
 			},
 			"fork": func(n *node, path []any) {
 				v, ok := n.value.(bool)
@@ -148,9 +142,9 @@ func (f *File) ask(i int) (proc.Isolation, error) {
 	b := s.box
 	ask := proc.Isolation{Sandbox: b.Level == "sandbox", Open: b.Level == "none", CPU: b.CPU, PIDs: b.PIDs, Network: b.Network, User: b.User, Require: b.Require}
 	ask.NoFork = b.Fork != nil && !*b.Fork
-	at := []any{"steps", i, "isolation"}
-	if f.nodes[fmt.Sprint(at...)].line == 0 {
-		at = []any{"isolation"}
+	at := f.isolationPath(i)
+	if err := (proc.Isolation{User: b.User}).Check(); err != nil {
+		return ask, f.Errorf("name one of /etc/passwd, or give a number", with(at, "user"), "there is no user %q here", short(b.User))
 	}
 	for _, l := range []struct {
 		from []string

@@ -87,6 +87,16 @@ func Schema() []byte {
 	sized(one)
 	object(props(step, "properties", "timeout"), short)
 	object(props(step, "properties", "memory"), one)
+	for _, of := range []map[string]any{root, step} {
+		i := props(of, "properties", "isolation")
+		sized(props(i, "properties", "memory"))
+		props(i, "properties", "cpu")["minimum"] = 0.01
+		for _, list := range []map[string]any{props(i, "properties", "require"), props(i, "properties", "files", "properties", "read"), props(i, "properties", "files", "properties", "write")} {
+			either(list, text, texts)
+		}
+		either(props(i, "properties", "user"), text, number)
+		object(i, map[string]any{"enum": isolationLevels})
+	}
 	either(props(step, "properties", "workers"), positive, map[string]any{"type": "string", "pattern": `^(cores( *[-+] *[0-9]+)?|[0-9.]+%)$`})
 	either(props(step, "properties", "budget"), positive, map[string]any{"const": "keep"})
 	plain(props(step, "properties", "workers"))

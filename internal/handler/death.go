@@ -61,7 +61,7 @@ func (d *death) report(x proc.Ended, r tandem.Result, as tandem.ExitReason, kill
 		Stderr: d.said[1].Last(), Seconds: x.WallClock.Seconds(), Age: x.WallClock.Seconds(), CPU: x.CPU.Seconds(), PeakRSS: x.MaxRSS, Isolation: &x.Isolation}
 	of := evidence.Death{Exit: e, Signal: x.Signal, Shell: d.shell, Killed: killed, As: as, Before: d.before, After: evidence.Counted(), Stack: stack}
 	if d.caps.Memory > 0 {
-		c.Memory, of.Limit = x.Memory, proc.Bytes(d.caps.Memory)
+		c.Memory, of.Limit, of.Peak = x.Memory, proc.Bytes(d.caps.Memory), proc.Seen(x.Peak)
 	}
 	if as == tandem.ExitMemoryLimit {
 		of.Killed, of.As, of.Memory = "", "", &tandem.Evidence{What: "memory", From: x.Over.From, Says: x.Over.Says}

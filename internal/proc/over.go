@@ -43,6 +43,9 @@ func (p *Process) bound(limit int64) {
 		case <-tick.C:
 		}
 		u := p.Use()
+		if u.Memory > p.peak.Load() {
+			p.peak.Store(u.Memory)
+		}
 		if u.Memory <= limit {
 			continue
 		}
@@ -82,6 +85,17 @@ func (e Exit) proof() *Over {
 
 // Over is the proof that the program reached its limit of memory, or nil. It may be there before the program has ended.
 func (p *Process) Over() *Over { return p.over.Load() }
+
+// Peak is the most memory that the tree was seen with, zero when nobody looked.
+func (p *Process) Peak() int64 { return p.peak.Load() }
+
+// Seen says it for people; empty when nobody looked.
+func Seen(peak int64) string {
+	if peak == 0 {
+		return ""
+	}
+	return Bytes(peak)
+}
 
 // Bytes is a size for people.
 func Bytes(n int64) string {

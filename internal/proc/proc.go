@@ -82,6 +82,7 @@ type Process struct {
 	report tandem.Isolation
 	memory tandem.Memory
 	over   atomic.Pointer[Over]
+	peak   atomic.Int64
 	looks  sync.WaitGroup
 }
 

@@ -42,6 +42,7 @@ type Ended struct {
 	Hung      bool // it was killed for Hang
 	Spent     bool // it was killed for CPUTime
 	Over      *Over
+	Peak      int64 // the most memory that it and all it started were seen with; zero when nobody looked
 	Memory    tandem.Memory
 	Canceled  bool // ctx ended first; it was killed
 	MaxRSS    int64
@@ -118,7 +119,7 @@ func Run(ctx context.Context, c Command) (Ended, error) {
 	e.Canceled = !stop() && ctx.Err() != nil
 	watching.Wait()
 	x := p.Exit()
-	e.Asked, e.Hung, e.Spent, e.Over, e.Memory = watch.asked, watch.hung, watch.spent, x.Over, p.Memory()
+	e.Asked, e.Hung, e.Spent, e.Over, e.Peak, e.Memory = watch.asked, watch.hung, watch.spent, x.Over, p.Peak(), p.Memory()
 	e.Code, e.CPU, e.MaxRSS, e.WallClock = x.Code, x.CPU, x.MaxRSS, time.Since(begun)
 	e.Group = x.Group
 	if x.Signal != 0 {

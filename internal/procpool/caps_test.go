@@ -83,7 +83,7 @@ func TestWhatAnAttemptMayUse(t *testing.T) {
 		{python, "big 400", tandem.Caps{Memory: 150 << 20}, tandem.OutOfMemory, tandem.KindMemory, "MemoryError", "limit of 150 MiB: MemoryError", none, "", ""},
 		{python, "numpy", tandem.Caps{Memory: 150 << 20}, tandem.OutOfMemory, tandem.KindMemory, "_ArrayMemoryError", "Unable to allocate", none, "", ""},
 		{python, "numpy", tandem.Caps{}, tandem.Failed, tandem.KindException, "_ArrayMemoryError", "Unable to allocate", none, "", ""},
-		{python, "child 60", tandem.Caps{Memory: 100 << 20}, tandem.OutOfMemory, tandem.KindMemory, "SIGKILL", "in 3 processes", tandem.ExitMemoryLimit, "", "statm"},
+		{python, "child 60", tandem.Caps{Memory: 100 << 20}, tandem.OutOfMemory, tandem.KindMemory, "SIGKILL", "the limit is 100 MiB", tandem.ExitMemoryLimit, "", "the limit is 100 MiB"},
 		{golang, "hog 20", tandem.Caps{Memory: 200 << 20, Hang: 2 * time.Second}, tandem.TimedOut, tandem.KindTimeout, tandem.ReasonHung, "hung", tandem.ExitHung, "behave", ""},
 		{golang, "hog 600", tandem.Caps{Memory: 200 << 20}, tandem.OutOfMemory, tandem.KindMemory, "", "limit of 200 MiB", "any", "", ""},
 		{python, "segv", tandem.Caps{Memory: 150 << 20}, tandem.Crashed, tandem.KindCrash, "SIGSEGV", "", tandem.ExitSignal, "parse", ""},

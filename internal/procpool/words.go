@@ -265,6 +265,7 @@ func (w *worker) tell(d evidence.Death, x proc.Exit) {
 	if w.p.cfg.Caps.Memory > 0 {
 		c.Memory, d.Limit = w.process.Memory(), proc.Bytes(w.p.cfg.Caps.Memory)
 	}
+	d.Peak = proc.Seen(w.process.Peak())
 	evidence.Judge(d, &c)
 	if w.p.cfg.Caps.Core > 0 && evidence.Dumps(d.Exit) {
 		c.Core, c.NoCore = proc.TakeCore(c.PID, w.p.cfg.Dir, c.Time.Add(-time.Duration(arena.Now()-w.begun)), w.p.cfg.CoreDir)
