@@ -231,6 +231,9 @@ func (a *app) death(c tandem.Crash) string {
 	if c.Memory != "" {
 		row("limit", "of memory, held by: %s", c.Memory)
 	}
+	if i := c.Isolation; i != nil {
+		row("kept", "%s", i.String())
+	}
 	if c.Core != "" {
 		row("core", "%s", oneLine(c.Core, 400))
 	} else if c.NoCore != "" {

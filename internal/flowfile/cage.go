@@ -3,6 +3,7 @@ package flowfile
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -77,12 +78,18 @@ func (f *File) boxed(ctx context.Context, i int, s Surroundings, argv, own []str
 	if !closed && ask.User == "" && len(ask.Require) == 0 {
 		return argv, ask, nil
 	}
+	if closed || python {
+		own = append(own, dir)
+	}
 	trial := []string{"sh", "-c", `for f; do test -r "$f" || echo "$f"; done`, "sh"}
 	if python {
 		trial = []string{argv[0], "-c", handler.PythonTrial}
 	}
-	x, err := proc.Run(ctx, proc.Command{Argv: append(trial, slices.Concat(own, []string{dir})...), Env: s.Env, Dir: dir, Limits: limits, Isolation: ask})
+	x, err := proc.Run(ctx, proc.Command{Argv: append(trial, own...), Env: s.Env, Dir: dir, Limits: limits, Isolation: ask})
 	if err != nil {
+		if ask.User != "" && errors.Is(err, fs.ErrPermission) {
+			return argv, ask, f.Errorf("let that user reach it, choose another program, or leave user out", at, "the user %s cannot run %s", ask.User, trial[0])
+		}
 		if e, ok := errors.AsType[*tandem.Error](err); ok {
 			return argv, ask, f.Errorf(e.Hint, at, "%s: %s", e.On, e.Message)
 		}
