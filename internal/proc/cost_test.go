@@ -11,6 +11,7 @@ import (
 
 var (
 	costRounds = flag.Int("cost", 20, "rounds of TestCost")
+	costPause  = flag.Duration("cost-pause", 0, "how long TestCost waits before each start")
 	costHeap   = flag.Int("cost-heap", 0, "MiB of memory that TestCost holds meanwhile")
 )
 
@@ -33,6 +34,7 @@ func TestCost(t *testing.T) {
 	begun, ended := make([][]time.Duration, len(ways)), make([][]time.Duration, len(ways))
 	for range *costRounds {
 		for i, way := range ways {
+			time.Sleep(*costPause)
 			at := time.Now()
 			switch i {
 			case 0:
