@@ -38,6 +38,7 @@ const (
 	KindFile           = "file"           // a file could not be read or written
 	KindDatabase       = "database"       // a database refused the statement, or could not be reached
 	KindMemory         = "memory"         // the attempt's memory limit was reached
+	KindQueue          = "queue"          // the queue between machines refused, or could not be reached
 )
 
 // Reasons of KindTimeout and KindTooLarge that tell which limit it was.

@@ -20,9 +20,9 @@ import (
 	"time"
 
 	"tandem"
+	"tandem/internal/handover"
 	"tandem/internal/limit"
 	"tandem/internal/proc"
-	"tandem/internal/queue"
 )
 
 // Flow is a source, steps and a sink.
@@ -42,7 +42,7 @@ type Flow struct {
 }
 
 // Bounds of the queue in front of a step.
-type Bounds = queue.Bounds
+type Bounds = handover.Bounds
 
 // Isolation of worker processes: the zero value is a process tree of their own and nothing more.
 type Isolation = proc.Isolation

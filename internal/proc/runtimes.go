@@ -14,17 +14,20 @@ import (
 // processors: Go 40 MiB, Node 48 MiB, Java 500 MiB; Python and small programs in C map what they use. What they really use is looked at.
 var reserves = map[string]int64{"go": 64 << 20, "node": 256 << 20, "java": 1 << 30}
 
+// shadowed programs map a multiple of the machine's memory before they begin: no RLIMIT_DATA fits them.
+const shadowed = "sanitized"
+
 // WithData is limits with the RLIMIT_DATA that bounds the memory of this program without keeping it from starting for what it only maps.
 func (l Limits) WithData(program string) Limits {
-	if l.Memory > 0 {
-		l.Data = l.Memory + reserves[runtimeOf(program)]
+	if kind := runtimeOf(program); l.Memory > 0 && kind != shadowed {
+		l.Data = l.Memory + reserves[kind]
 	}
 	return l
 }
 
-var goPrograms sync.Map // path: whether it is a Go program
+var goPrograms sync.Map // by path: go, shadowed, or nothing
 
-// runtimeOf is go, node, java or nothing.
+// runtimeOf is go, node, java, shadowed or nothing.
 func runtimeOf(program string) string {
 	switch name := filepath.Base(program); name {
 	case "java", "node":
@@ -36,16 +39,20 @@ func runtimeOf(program string) string {
 	if err != nil {
 		return ""
 	}
-	yes, known := goPrograms.Load(path)
-	if !known {
-		_, err := buildinfo.ReadFile(path)
-		yes = err == nil
-		goPrograms.Store(path, yes)
+	if kind, known := goPrograms.Load(path); known {
+		return kind.(string)
 	}
-	if yes.(bool) {
-		return "go"
+	kind := ""
+	if info, err := buildinfo.ReadFile(path); err == nil {
+		kind = "go"
+		for _, s := range info.Settings {
+			if s.Value == "true" && (s.Key == "-race" || s.Key == "-asan" || s.Key == "-msan") {
+				kind = shadowed
+			}
+		}
 	}
-	return ""
+	goPrograms.Store(path, kind)
+	return kind
 }
 
 // MemoryFlags is what to add to env so that runtimes in it keep to a limit of memory by themselves, by collecting garbage sooner: Go and Node, and

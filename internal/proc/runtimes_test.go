@@ -25,7 +25,8 @@ func TestFlagsAddToWhatIsThere(t *testing.T) {
 }
 
 func TestARuntimeIsKnownByItsProgram(t *testing.T) {
-	for program, want := range map[string]string{os.Args[0]: "go", "/opt/jdk/bin/java": "java", "node": "node", "sh": "", "/no/such": ""} {
+	own := map[bool]string{false: "go", true: shadowed}[raced]
+	for program, want := range map[string]string{os.Args[0]: own, "/opt/jdk/bin/java": "java", "node": "node", "sh": "", "/no/such": ""} {
 		if got := runtimeOf(program); got != want {
 			t.Errorf("%s is %q, want %q", program, got, want)
 		}

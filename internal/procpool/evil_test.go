@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -125,7 +126,9 @@ func lie(how string, f wire.Frame, sock *os.File, ctl arena.Control, read func()
 			}
 		}
 	}
-	ctl.SetStarted(1)
+	if slices.Contains([]string{"future", "past", "refreshes", "others", "closes", "child", "late"}, how) {
+		ctl.SetStarted(1)
+	}
 	switch how {
 	case "future":
 		ctl.Begin(0, f.ID, arena.Now()+int64(time.Hour))
