@@ -15,10 +15,11 @@ import (
 // hierarchy is a mounted tree of control groups, and the group in it that ours are made in.
 type hierarchy struct {
 	version     int
-	dir         string   // our own group
-	controllers []string // memory, cpu, pids: what groups below dir can be told
-	fault       error    // why none can
-	name        string   // of this process's group in it
+	dir         string    // our own group
+	controllers []string  // memory, cpu, pids: what groups below dir can be told
+	fault       error     // why none can
+	name        string    // of this process's group in it
+	self        *runGroup // where this process has moved; nil when it stays where it was
 }
 
 // groups keeps this process's place in each hierarchy. It is found at the first program that wants a group.
@@ -125,9 +126,12 @@ func (h *hierarchy) open() {
 		return
 	}
 	on := []byte("+" + strings.Join(want, " +"))
-	if err = os.WriteFile(h.dir+"/cgroup.subtree_control", on, 0); errors.Is(err, unix.EBUSY) {
-		if err = h.stepAside(); err == nil {
-			err = os.WriteFile(h.dir+"/cgroup.subtree_control", on, 0)
+	for range 5 { // what is forked meanwhile is moved in the next round
+		if err = os.WriteFile(h.dir+"/cgroup.subtree_control", on, 0); !errors.Is(err, unix.EBUSY) {
+			break
+		}
+		if err = h.stepAside(); err != nil {
+			break
 		}
 	}
 	if err != nil {
@@ -137,26 +141,28 @@ func (h *hierarchy) open() {
 	h.controllers = append(given, want...)
 }
 
-// stepAside moves this process and its own out of its group into one below, when nobody else is in it.
+// stepAside moves this process and what it has started out of its group into one below, when nobody else is in it.
 func (h *hierarchy) stepAside() error {
 	b, err := os.ReadFile(h.dir + "/cgroup.procs")
 	if err != nil {
 		return err
 	}
-	ours := map[string]bool{itoa(os.Getpid()): true}
-	for _, pid := range children(os.Getpid()) {
-		ours[itoa(pid)] = true
+	ours := map[string]bool{}
+	for list := []int{os.Getpid()}; len(list) > 0; list = list[1:] {
+		ours[itoa(list[0])] = true
+		list = append(list, children(list[0])...)
 	}
 	members := strings.Fields(string(b))
-	if len(members) == 0 || slices.ContainsFunc(members, func(pid string) bool { return !ours[pid] }) {
+	if slices.ContainsFunc(members, func(pid string) bool { return !ours[pid] }) {
 		return unix.EBUSY // others would be moved with us, or cannot be seen
 	}
-	r, err := newRunGroup(h, "self")
-	if err != nil {
-		return err
+	if h.self == nil {
+		if h.self, err = newRunGroup(h, "self"); err != nil {
+			return err
+		}
 	}
 	for _, pid := range members {
-		if err := os.WriteFile(r.dir+"/cgroup.procs", []byte(pid), 0); err != nil {
+		if err := os.WriteFile(h.self.dir+"/cgroup.procs", []byte(pid), 0); err != nil && !errors.Is(err, unix.ESRCH) {
 			return err
 		}
 	}
