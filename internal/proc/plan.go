@@ -451,14 +451,9 @@ func (p *plan) weaken(f *cageFault, c Contained) error {
 	return p.refused()
 }
 
-// rlimits are what each process is bounded by; a control group bounds memory better.
-func (p *plan) rlimits() rlimits {
-	l := p.limits
-	if p.report.Memory == string(tandem.MemoryKernel) {
-		l.Data = 0
-	}
-	return l.rlimits()
-}
+// rlimits are what each process is bounded by, also inside a control group: there a program sees a failed allocation, which it may survive, before the kernel
+// ends the tree.
+func (p *plan) rlimits() rlimits { return p.limits.rlimits() }
 
 // empty says that there is nothing for the warden to do.
 func (p *plan) empty() bool {
