@@ -95,9 +95,9 @@ func (p *Pool) crash(w *worker, i uint32, exit proc.Exit, stack *tandem.Stack, d
 			e.Message += " (" + exit.Over.Says + ")"
 		}
 		e.Message += ": worker " + w.name() + " (pid " + strconv.Itoa(w.process.PID()) + ") ended by " + exit.Reason()
-	case w.reason != nil && w.reason.Reason == tandem.ReasonHung:
-		v := p.hung()
-		o, e.Reason, e.Message, e.Hint = v.outcome, v.reason, v.message, v.hint
+	case w.verdict.reason != "":
+		v := w.verdict
+		o, e.Kind, e.Reason, e.Message, e.Hint = v.outcome, v.kind, v.reason, v.message, v.hint
 	}
 	name(e, stack)
 	t.Result = tandem.Result{Outcome: o, Err: e}

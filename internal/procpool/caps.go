@@ -217,7 +217,8 @@ func (p *Pool) reminded(w *worker, r *tandem.Result) {
 
 // memoryFull says whether what a handler raised is its limit of memory.
 func (p *Pool) memoryFull(e *tandem.Error) bool {
-	return p.cfg.Caps.Memory > 0 && e.Kind == tandem.KindException && strings.HasSuffix(e.Reason, "MemoryError")
+	full := strings.HasSuffix(e.Reason, "MemoryError") || e.Reason == "OSError" && strings.HasPrefix(e.Message, "OSError: [Errno 12]")
+	return p.cfg.Caps.Memory > 0 && e.Kind == tandem.KindException && full
 }
 
 // outOfMemory says whether a worker ended because its limit of memory was reached: by the proof of who watched it, or by its runtime's own words under a limit.

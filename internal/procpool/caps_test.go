@@ -259,3 +259,40 @@ func TestATimeWithoutLooksIsNoHang(t *testing.T) {
 		}
 	}
 }
+
+// What an attempt may use does not depend on the worker showing what it runs.
+func TestCapsOfAWorkerThatShowsNothing(t *testing.T) {
+	for how, c := range map[string]struct {
+		caps   tandem.Caps
+		reason string
+	}{"mute": {tandem.Caps{Hang: time.Second}, tandem.ReasonHung}, "spins": {tandem.Caps{CPUTime: time.Second}, tandem.ReasonCPUTime}} {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			cfg := testConfig("")
+			cfg.Argv, cfg.Workers, cfg.Caps = []string{os.Args[0], "evil", how}, 1, c.caps
+			if r := call(t, started(t, cfg), "x").Result; r.Outcome != tandem.TimedOut || r.Err.Kind != tandem.KindTimeout || r.Err.Reason != c.reason {
+				t.Errorf("%s %+v, want timed_out %s", r.Outcome, r.Err, c.reason)
+			}
+		})
+	}
+}
+
+// All that a hung worker runs ends with it; what waits in it runs elsewhere.
+func TestAHungWorkerEndsWithAllItRuns(t *testing.T) {
+	var r reports
+	cfg := testConfig("behave")
+	cfg.Workers, cfg.Threads, cfg.Mode, cfg.Caps.Hang, cfg.OnCrash = 1, 2, tandem.Thread, time.Second, r.add
+	p := started(t, cfg)
+	for id, task := range run(t, p, "sleep 1m a", "sleep 1m b", "one", "two", "three") {
+		want := tandem.OK
+		if strings.HasPrefix(id, "sleep") {
+			want = tandem.TimedOut
+		}
+		if task.Result.Outcome != want || task.Attempts != 1 {
+			t.Errorf("%s: %s %v after %d attempts, want %s after 1", id, task.Result.Outcome, task.Result.Err, task.Attempts, want)
+		}
+	}
+	if c := r.wait(t, 1)[0]; c.Reason != tandem.ExitHung || len(c.Others) != 1 || c.Stack == nil {
+		t.Errorf("report %+v", c)
+	}
+}

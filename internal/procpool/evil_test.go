@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -106,6 +107,11 @@ func evil(how string) {
 		b = wire.Append(nil, wire.Error, 0, f.ID, append(make([]byte, 8), "{nope"...))
 	case "mute":
 		time.Sleep(time.Minute)
+	case "spins": // and shows nothing
+		ctl.End(0)
+		for begun := time.Now(); time.Since(begun) < time.Minute; {
+			runtime.Gosched()
+		}
 	}
 	_, _ = sock.Write(b)
 	time.Sleep(time.Minute)

@@ -98,11 +98,13 @@ func (p *Pool) look(now, late int64) {
 			p.doubt(w, func(do *chores) { p.endAll(w, v, do) }, v)
 			continue
 		}
+		shown := false
 		for s := range w.parallel {
 			id, since := w.ctl.Slot(s)
 			if since == 0 {
 				continue
 			}
+			shown = true
 			sl, i := w.find(id)
 			if sl == nil || sl.abandoned || sl.task == nil {
 				continue
@@ -119,6 +121,10 @@ func (p *Pool) look(now, late int64) {
 			case p.cfg.Caps.Soft > 0 && ran > p.cfg.Caps.Soft && !sl.asked:
 				p.remind(w, i, &do)
 			}
+		}
+		if p.cfg.Caps.CPUTime > 0 && !shown && w.parallel == 1 && w.inflight > w.abandoned && w.budget(^uint64(w.done)) {
+			p.doubt(w, nil, p.tooMuchCPU())
+			continue
 		}
 		if p.cfg.Timeout > 0 && !w.suspect && w.silent(now) {
 			p.doubt(w, nil, verdict{as: tandem.ExitHung, why: "the worker neither answers nor says what it runs"})

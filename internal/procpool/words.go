@@ -69,6 +69,7 @@ func (w *worker) hear(stream int, chunk []byte) {
 // there are places. settle is called with the mutex held once the answer is there; it may be nil. The mutex is held.
 func (p *Pool) doubt(w *worker, settle func(*chores), v verdict) {
 	as, why := v.as, v.why
+	w.verdict = v
 	w.suspect = true
 	w.reason = &tandem.Error{Kind: tandem.KindTimeout, Reason: v.reason, Message: "killed: " + why}
 	w.setWindow(0)

@@ -48,6 +48,7 @@ type worker struct {
 	suspect   bool          // an item's time is up in it, or it is silent: it is asked where it is, then killed
 	answered  chan struct{} // closed when it was asked where it is, because a handler ran on after its time was up; nil before
 	reason    *tandem.Error // why we ended it
+	verdict   verdict       // on what it runs, when it does not show what that is
 	progress  int64         // coarse time of the last answer
 
 	// What is known when it dies; see words.go.
