@@ -197,9 +197,9 @@ func startError(program string, err error) error {
 
 // aboutItself says that an error is of the start and not of the program's file.
 func aboutItself(err error) bool {
-	_, path := errors.AsType[*fs.PathError](err)
-	_, lookup := errors.AsType[*exec.Error](err)
-	return !path && !lookup
+	_, call := errors.AsType[*os.SyscallError](err)
+	_, cage := errors.AsType[*cageFault](err)
+	return call || cage
 }
 
 func (p *Process) wait(out *outputs) {
