@@ -46,6 +46,7 @@ type Exit struct {
 	CPU    time.Duration
 	MaxRSS int64  // bytes
 	Tail   string // the last of its output
+	Lost   bool   // nobody told how it ended: what held it died first, and it with it
 }
 
 func (e Exit) String() string {

@@ -22,18 +22,21 @@ func (p *Pool) watch(ctx context.Context) {
 	defer tick.Stop()
 	p.mu.Lock()
 	p.lastSeen = arena.Now()
+	p.clock.Begin(every, now())
 	p.mu.Unlock()
 	trimmed := arena.Now()
 	for {
 		select {
 		case <-tick.C:
 			now := arena.Now()
+			p.beat(now)
 			if p.cfg.Timeout > 0 {
 				p.look(now)
 			}
 			if now-trimmed > int64(trimEvery) {
 				trimmed = now
 				p.trim()
+				p.age()
 			}
 		case <-ctx.Done():
 			return
@@ -81,14 +84,13 @@ func (p *Pool) trim() {
 func (p *Pool) look(now int64) {
 	var do chores
 	p.mu.Lock()
-	p.lastSeen = now
 	for _, w := range slices.Concat(p.workers, p.leaving) {
 		if w.dead || w.suspect {
 			continue
 		}
 		for s := range w.parallel {
 			id, since := w.ctl.Slot(s)
-			if since == 0 || now-since <= int64(p.cfg.Timeout) {
+			if since == 0 || p.elapsed(since, now) <= int64(p.cfg.Timeout) {
 				continue
 			}
 			switch s, i := w.find(id); {
@@ -135,12 +137,17 @@ func (p *Pool) expire(w *worker, i uint32, do *chores) {
 	w.wbuf = wire.Append(w.wbuf, wire.Cancel, 0, s.id(i), nil)
 	w.wake(do)
 	gen, id := s.gen, i
-	time.AfterFunc(p.cfg.Grace, func() { p.overdue(w, id, gen) })
+	since := now()
+	time.AfterFunc(p.cfg.Grace, func() { p.overdue(w, id, gen, since) })
 }
 
 // overdue retires a worker in which a canceled handler still runs: a replacement starts, what else runs in it may finish, what waits in it goes
 // back.
-func (p *Pool) overdue(w *worker, i uint32, gen uint32) {
+func (p *Pool) overdue(w *worker, i uint32, gen uint32, since time.Duration) {
+	if left := p.cfg.Grace - p.patient(since); left > time.Millisecond { // it was us who did not run
+		time.AfterFunc(left, func() { p.overdue(w, i, gen, since) })
+		return
+	}
 	p.mu.Lock()
 	var do chores
 	stuck := !w.dead && w.slots[i].gen == gen
@@ -190,5 +197,5 @@ func (w *worker) silent(now int64) bool {
 			return false
 		}
 	}
-	return now-max(oldest, w.progress) > int64(w.p.cfg.Timeout)+int64(5*time.Second)
+	return w.p.elapsed(max(oldest, w.progress), now) > int64(w.p.cfg.Timeout)+int64(5*time.Second)
 }
