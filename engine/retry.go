@@ -13,6 +13,14 @@ import (
 // unlessTold is how many attempts a task gets whose handler asks for another.
 const unlessTold = 5
 
+// next is that of the step's policy, unless the step must not run an item twice.
+func (s *Step) next(t *tandem.Task, crashes *int) (pause time.Duration, again bool) {
+	if s.Once && t.Attempts > 0 {
+		return 0, false
+	}
+	return s.Retry.next(t, crashes)
+}
+
 // next decides whether an attempt that ended badly is followed by another, and after what pause. crashes counts the workers that t has killed.
 func (r Retry) next(t *tandem.Task, crashes *int) (pause time.Duration, again bool) {
 	o, e := t.Result.Outcome, t.Result.Err

@@ -133,6 +133,8 @@ type Step struct {
 	Breaker     BreakerConfig `json:"breaker,omitempty" jsonschema:"description=Stop asking a server that is down."`
 	Budget      Budget        `json:"budget,omitempty" jsonschema:"description=Threads that one worker or command may compute with (OMP_NUM_THREADS and its like); 1 unless told otherwise\\, keep leaves the environment alone."`
 	Timeout     time.Duration `json:"timeout,omitempty" jsonschema:"description=For one attempt\\, for example 20s; what runs longer is killed."`
+	Recycle     *Recycle      `json:"recycle,omitempty" jsonschema:"description=When a worker is replaced though nothing is wrong with it\\, for handlers that leak. The new one is ready before the old one goes."`
+	Idempotent  *bool         `json:"idempotent,omitempty" jsonschema:"description=false: an item that has begun here is never begun again\\, whatever happens; one whose worker or run died ends as crashed and may or may not have been done."`
 	Queue       Queue         `json:"queue,omitempty" jsonschema:"description=Bounds of the queue in front of the step."`
 
 	t templates

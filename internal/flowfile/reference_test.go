@@ -31,6 +31,7 @@ var sections = []section{
 	{"steps: write", "", reflect.TypeFor[Write]()},
 	{"steps: batch", "", reflect.TypeFor[Batch]()},
 	{"steps: retry", "", reflect.TypeFor[Retry]()},
+	{"steps: recycle", "For steps with worker processes; see [Recycle workers that leak](../howto/recycle-leaky-workers.md).", reflect.TypeFor[Recycle]()},
 	{"steps: queue", "", reflect.TypeFor[Queue]()},
 	{"into", "Exactly one of `" + strings.Join(sinks, "`, `") + "`.", reflect.TypeFor[Into]()},
 	{"failures", "", reflect.TypeFor[Failures]()},
@@ -47,7 +48,8 @@ var written = map[reflect.Type]string{
 }
 
 // special says it where the type does not.
-var special = map[string]string{"from.files": "glob, or a list of them", "retry.when": "condition, or a list of them", "from.range": "`1..1000`", "sql.values": "list of expressions", "steps.args": "mapping of values"}
+var special = map[string]string{"from.files": "glob, or a list of them", "retry.when": "condition, or a list of them", "from.range": "`1..1000`", "sql.values": "list of expressions", "steps.args": "mapping of values",
+	"steps.idempotent": "`true`, `false`"}
 
 var (
 	describedAs = regexp.MustCompile(`description=((?:[^,\\]|\\.)*)`)

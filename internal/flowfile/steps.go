@@ -40,6 +40,7 @@ func (d *decoder) step(s *Step, n *node, path []any) {
 		"mode":  word(d, &s.Mode, tandem.Modes), "workers": d.workers(&s.Workers), "threads": d.whole(&s.Threads), "concurrency": d.count(&s.Concurrency),
 		"max": d.whole(&s.Max), "rate": d.rate(&s.Rate), "breaker": d.breaker(&s.Breaker), "budget": d.budget(&s.Budget),
 		"timeout": d.duration(&s.Timeout),
+		"recycle": func(n *node, path []any) { s.Recycle = &Recycle{}; s.Recycle.decode(d, n, path) }, "idempotent": d.idempotent(&s.Idempotent),
 		"queue": func(n *node, path []any) {
 			d.fields(n, path, reads{"items": d.whole(&s.Queue.Items), "bytes": d.size(&s.Queue.Bytes)})
 		},
@@ -72,6 +73,7 @@ func (d *decoder) combinations(s *Step, verb string, m *mapping, path []any) {
 			}
 		}
 	}
+	d.onceOnly(s, verb, refuse)
 	worker := verb == "python" || verb == "go" || verb == "worker"
 	if verb != "worker" {
 		refuse("handler", "python: and go: name their handler themselves", "`handler` goes with `worker`, not with `%s`", verb)

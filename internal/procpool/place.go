@@ -222,7 +222,7 @@ func (p *Pool) failed(n int, begun time.Duration, err error) (over bool) {
 		p.refuse(&do)
 		p.changed()
 		p.mu.Unlock()
-		p.event(n, "starting", "open", fmt.Sprintf("no worker starts for %v: %v", wait.Round(time.Millisecond), err))
+		p.event(-1, "closed", "open", fmt.Sprintf("no worker starts for %v: %v", wait.Round(time.Millisecond), err))
 	} else {
 		p.mu.Unlock()
 	}
