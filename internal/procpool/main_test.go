@@ -1,10 +1,12 @@
 package procpool
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"iter"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -71,6 +73,9 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 2 && os.Args[1] == "evil" {
 		evil(os.Args[2])
 	}
+	if len(os.Args) > 1 && os.Args[1] == "app" {
+		app(os.Args[2:])
+	}
 	sdk.Main()
 	os.Setenv("GORACE", "atexit_sleep_ms=0") // or each worker takes a second to end
 	goleak.VerifyTestMain(m)
@@ -91,6 +96,20 @@ func behave(_ context.Context, s string) (string, error) {
 			return "", err
 		}
 		time.Sleep(d)
+	case "note": // note FILE WHAT…: says in FILE that it has begun
+		file, rest, _ := strings.Cut(arg, " ")
+		f, err := os.OpenFile(file, os.O_APPEND|os.O_WRONLY|os.O_CREATE, 0o644)
+		if err != nil {
+			return "", err
+		}
+		defer f.Close()
+		if _, err := fmt.Fprintln(f, s); err != nil {
+			return "", err
+		}
+		return behave(nil, rest)
+	case "grow": // for good
+		n, _ := strconv.Atoi(arg)
+		hoard = append(hoard, bytes.Repeat([]byte{1}, n<<20))
 	case "panic":
 		panic("oh")
 	case "panic-beside":
@@ -110,6 +129,8 @@ func behave(_ context.Context, s string) (string, error) {
 	}
 	return s, nil
 }
+
+var hoard [][]byte
 
 func parse(fields []int, i int) int { return fields[i] }
 
