@@ -74,7 +74,7 @@ func (p *Pool) accept(tasks []*tandem.Task, do *chores) (n int) {
 	room := p.backlog() - p.pending.len()
 	if p.down != nil && len(p.workers) == 0 {
 		for _, t := range tasks {
-			t.Result = p.refusal()
+			t.Result = p.refusal(t)
 		}
 		do.ended = append(do.ended, tasks...)
 		return len(tasks)

@@ -1,6 +1,7 @@
 package procpool
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -274,7 +275,7 @@ func (p *Pool) refuse(do *chores) {
 	}
 	for _, q := range []*fifo{&p.trial, &p.pending} {
 		for t, ok := q.pop(); ok; t, ok = q.pop() {
-			t.Result = p.refusal()
+			t.Result = p.refusal(t)
 			p.forget(t)
 			p.held--
 			do.ended = append(do.ended, t)
@@ -285,14 +286,15 @@ func (p *Pool) refuse(do *chores) {
 }
 
 // refusal is the result of a task for which no worker can be had.
-func (p *Pool) refusal() tandem.Result {
+func (p *Pool) refusal(t *tandem.Task) tandem.Result {
 	e := &tandem.Error{Op: "start worker", On: p.cfg.Step, Kind: tandem.KindStart, Message: "no worker can be started: " + p.down.Error(), Err: p.down,
-		Hint: "it was not run; one worker tries again from time to time. Mend the cause, then run the failed items again"}
+		Hint: "mend the cause; one worker tries again from time to time"}
 	if d, ok := errors.AsType[*tandem.Error](p.down); ok {
 		e.Message, e.Trace, e.Reason = "no worker can be started: "+d.Message, d.Trace, d.Kind
-		if d.Hint != "" {
-			e.Hint = d.Hint + "; it was not run"
-		}
+		e.Hint = cmp.Or(d.Hint, e.Hint)
+	}
+	if t.Attempts == 0 {
+		e.Message += " (the item was not run)"
 	}
 	return tandem.Result{Outcome: tandem.Failed, Err: e}
 }
