@@ -162,7 +162,7 @@ func (e *Engine) report(err error) Report {
 	for _, s := range e.steps {
 		f, st := s.stats.Figures(), s.pool.State()
 		sr := StepReport{Name: s.def.Name, Mode: st.Mode, Workers: st.Workers, Threads: st.Threads, Concurrency: st.Concurrency, Because: s.choice.Because,
-			Attempts: st.Attempts, Retries: st.Retries, Errors: f.Outcomes[tandem.Failed], Crashes: st.Crashes, Losses: st.Losses, BootFailures: st.BootFailures, Recycled: st.Recycled, Stopped: st.Stopped, P50: f.P50.Seconds(), P99: f.P99.Seconds()}
+			Attempts: st.Attempts, Retries: st.Retries, Errors: st.Errors, Crashes: st.Crashes, Losses: st.Losses, BootFailures: st.BootFailures, Recycled: st.Recycled, Stopped: st.Stopped, P50: f.P50.Seconds(), P99: f.P99.Seconds()}
 		s.mu.Lock()
 		sr.Retried = s.retried
 		s.mu.Unlock()

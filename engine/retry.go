@@ -14,9 +14,14 @@ import (
 const unlessTold = 5
 
 // next is that of the step's policy, unless the step must not run an item twice.
-func (s *Step) next(t *tandem.Task, crashes *int) (pause time.Duration, again bool) {
+// refused counts how often t ended before it began, because no worker could be started: that is not an attempt, and yet it must not go on for ever.
+func (s *Step) next(t *tandem.Task, crashes, refused *int) (pause time.Duration, again bool) {
 	if s.Once && t.Attempts > 0 {
 		return 0, false
+	}
+	if e := t.Result.Err; e != nil && e.Kind == tandem.KindStart {
+		*refused++
+		return s.Retry.next(&tandem.Task{Attempts: t.Attempts + *refused, Result: t.Result}, crashes)
 	}
 	return s.Retry.next(t, crashes)
 }

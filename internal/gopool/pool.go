@@ -263,6 +263,9 @@ func (p *Pool) give(done []*tandem.Task) {
 		if t.Attempts > 1 {
 			p.stats.Retries++
 		}
+		if t.Result.Outcome == tandem.Failed {
+			p.stats.Errors++
+		}
 		p.stats.Service += t.Result.Service
 		p.service += (min(t.Result.Service, time.Second) + 1 - p.service) / 8
 		if p.service <= 0 {
