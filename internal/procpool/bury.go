@@ -56,6 +56,7 @@ func (w *worker) abandon() {
 	w.sock.Close() // wakes the reader and the flusher
 	<-w.readDone
 	w.fills.Wait()
+	w.words.Wait()
 	exit := proc.Exit{Code: -1, Tail: w.said.Text()}
 	var do chores
 	p.mu.Lock()

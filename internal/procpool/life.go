@@ -64,8 +64,13 @@ func (p *Pool) start(ctx context.Context, place int, life *supervise.Life) (*wor
 	if err := w.handshake(); err != nil {
 		w.threads = evidence.Threads(w.process.PID())
 		w.kill(tandem.ExitBoot, err.Error())
-		<-w.process.Done()
+		ended := w.awaitEnd()
 		sock.Close()
+		if !ended { // it is left behind, and keeps its arenas
+			p.event(place, "starting", "unkillable", err.Error())
+			return fail(err)
+		}
+		<-w.process.Done()
 		p.giveArenas(mem)
 		if ctx.Err() == nil {
 			w.bootFailed(err)
@@ -183,6 +188,9 @@ func (w *worker) diedAtStart() error {
 	case <-w.process.Gone():
 	case <-time.After(channelGrace):
 		w.kill(tandem.ExitBoot, "it closed its channel before it was ready")
+	}
+	if !w.awaitEnd() {
+		return &tandem.Error{Kind: tandem.KindCrash, Message: "the worker closed its channel before it was ready, was killed, and is still there"}
 	}
 	<-w.process.Done()
 	x := w.process.Exit()

@@ -41,22 +41,26 @@ func (p *Pool) place(ctx context.Context, n int) {
 			}
 			p.admit(w)
 		}
-		next := p.serve(ctx, w, &at, &burials)
-		if ctx.Err() != nil {
+		next := p.serve(ctx, w, &at)
+		switch {
+		case next == w: // it could not be replaced, and goes on
+			continue
+		case next != nil:
+			burials.Go(w.bury)
+			w = next
+			continue
+		case ctx.Err() != nil:
 			if context.Cause(ctx) == errSurplus {
 				p.dismiss(w, "the pool has "+strconv.Itoa(p.State().Workers)+" workers now")
 			}
 			burials.Go(w.bury)
 			return
 		}
-		if next == w { // it could not be replaced, and goes on
-			continue
-		}
 		burials.Go(w.bury)
-		if next == nil && p.after(ctx, n, w, &at) {
+		if p.after(ctx, n, w, &at) {
 			return
 		}
-		w = next
+		w = nil
 	}
 }
 
@@ -128,7 +132,7 @@ func (p *Pool) admit(w *worker) {
 }
 
 // serve waits while w serves. It gives the worker that follows at once: w's replacement when it is recycled, w itself when that could not be had, else nil.
-func (p *Pool) serve(ctx context.Context, w *worker, at *supervise.Place, burials *sync.WaitGroup) *worker {
+func (p *Pool) serve(ctx context.Context, w *worker, at *supervise.Place) *worker {
 	select {
 	case <-w.leave:
 		return nil

@@ -48,7 +48,7 @@ func (p *Pool) age() {
 		}
 		p.mu.Lock()
 		at := now()
-		if p.sup.Breaker() != supervise.Closed && w.life.Served(at) > time.Minute {
+		if canary, ok := p.sup.Canary(); ok && w.place == canary && w.life.Served(at) > time.Minute {
 			p.proved()
 		}
 		if why := w.limits.Due(w.done, at-time.Duration(w.begun), held); why != "" {

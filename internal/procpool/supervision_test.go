@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -444,5 +445,59 @@ func TestEndsAreCountedApart(t *testing.T) {
 	_ = p
 	if at.Crashes != 1 || at.Losses != 1 || at.Errors != 1 || at.BootFailures != 0 || at.Recycled != 0 {
 		t.Errorf("%+v", at)
+	}
+}
+
+// parent is the process that started pid.
+func parent(t *testing.T, pid int) int {
+	t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
+	n, _ := strconv.Atoi(f[1])
+	return n
+}
+
+// When the shim that holds a worker dies, the item is not to blame: it runs again. One that must not run twice says that it may be done. The warden's death touches
+// nothing that runs.
+func TestWhatHoldsAWorkerDies(t *testing.T) {
+	for name, up := range map[string]int{"shim": 1, "warden": 2} {
+		for _, once := range []bool{false, true} {
+			t.Run(fmt.Sprint(name, once), func(t *testing.T) {
+				events := make(chan tandem.Event, 200)
+				cfg := testConfig("behave")
+				cfg.Workers, cfg.Once, cfg.OnEvent = 1, once, func(e tandem.Event) { events <- e }
+				p := started(t, cfg)
+				victim := pidOf(t, events)
+				for range up {
+					victim = parent(t, victim)
+				}
+				if victim <= 1 || victim == os.Getpid() {
+					t.Skip("no warden here")
+				}
+				item := make(chan *tandem.Task)
+				go func() { item <- call(t, p, "sleep 300ms") }()
+				time.Sleep(100 * time.Millisecond)
+				if err := syscall.Kill(victim, syscall.SIGKILL); err != nil {
+					t.Fatal(err)
+				}
+				task := <-item
+				want, attempts, lost := tandem.OK, 2, int64(1)
+				switch {
+				case name == "warden":
+					attempts, lost = 1, 0
+				case once:
+					want, attempts = tandem.Crashed, 1
+				}
+				if task.Result.Outcome != want || task.Attempts != attempts {
+					t.Errorf("%s %v after %d attempts", task.Result.Outcome, task.Result.Err, task.Attempts)
+				}
+				if s := p.State(); s.Losses != lost || s.Crashes != 0 {
+					t.Errorf("%+v", s)
+				}
+			})
+		}
 	}
 }

@@ -36,6 +36,9 @@ type Pool struct {
 // Breaker is its state.
 func (p *Pool) Breaker() Breaker { return p.state }
 
+// Canary is the place that tries while the breaker is not closed.
+func (p *Pool) Canary() (place int, ok bool) { return p.canary, p.state == Canary }
+
 // May tells whether place may start a worker now, or how long until it is worth asking again. Whoever is told yes while the breaker is open is the canary.
 func (p *Pool) May(place int, now time.Duration) (yes bool, wait time.Duration) {
 	switch p.state {
