@@ -19,8 +19,10 @@ func TestOnceIsSentOnce(t *testing.T) {
 		for _, size := range []int{10, smallBody + 1} {
 			for _, once := range []bool{false, true} {
 				t.Run(fmt.Sprint(method, size, once), func(t *testing.T) {
-					var requests atomic.Int64
+					var requests, open atomic.Int64
 					url, connections := talking(t, func(c net.Conn, in *bufio.Reader) {
+						open.Add(1)
+						defer open.Add(-1)
 						for n := 0; ; n++ {
 							if _, err := readRequest(in); err != nil {
 								return
@@ -42,6 +44,9 @@ func TestOnceIsSentOnce(t *testing.T) {
 						if r := do(t.Context(), &tandem.Task{ID: fmt.Sprint(i), Value: tandem.TextValue(strings.Repeat("x", size))}); r.Outcome != tandem.OK {
 							t.Errorf("request %d: %v", i, r.Err)
 						}
+					}
+					if once {
+						eventually(t, func() bool { return open.Load() == 0 }, "connections stay open that nothing uses")
 					}
 					if n := requests.Load(); once && (n != 5 || connections.Load() != 5) || !once && n == 5 {
 						t.Errorf("%d requests on %d connections for 5 items", n, connections.Load())
