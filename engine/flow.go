@@ -20,9 +20,9 @@ import (
 	"time"
 
 	"tandem"
+	"tandem/internal/handover"
 	"tandem/internal/limit"
 	"tandem/internal/procpool"
-	"tandem/internal/queue"
 )
 
 // Flow is a source, steps and a sink.
@@ -42,7 +42,7 @@ type Flow struct {
 }
 
 // Bounds of the queue in front of a step.
-type Bounds = queue.Bounds
+type Bounds = handover.Bounds
 
 // Recycle says when worker processes are replaced though nothing is wrong with them.
 type Recycle = procpool.Recycle
