@@ -93,7 +93,7 @@ func (p *Pool) crash(w *worker, i uint32, exit proc.Exit, stack *tandem.Stack, d
 	if exit.Signal == 0 {
 		e.Message += " (exited without result)"
 	}
-	if w.parallel > 1 && !p.accused[t] {
+	if w.parallel > 1 && p.accused[t] == 0 {
 		e.Hint = "other items that ran in the same worker ended with it; mode: process gives each item a process of its own"
 	}
 	if w.reason != nil {

@@ -108,12 +108,12 @@ type Pool struct {
 
 	sup      supervise.Pool
 	clock    supervise.Clock
-	down     error           // why no worker can be started, while the breaker is not closed
-	turn     chan struct{}   // closed and made anew when places may start that had to wait
-	asleep   []chan struct{} // of places that wait for something to do
-	trial    fifo            // suspects
-	accused  map[*tandem.Task]bool
-	judge    *worker // runs suspects
+	down     error                // why no worker can be started, while the breaker is not closed
+	turn     chan struct{}        // closed and made anew when places may start that had to wait
+	asleep   []chan struct{}      // of places that wait for something to do
+	trial    fifo                 // suspects
+	accused  map[*tandem.Task]int // how often a worker died under it
+	judge    *worker              // runs suspects
 	lost     map[*tandem.Task]int
 	lastSeen int64
 	memory   evidence.Memory

@@ -325,21 +325,23 @@ func TestOnlyTheCulpritIsConvicted(t *testing.T) {
 	}
 }
 
-// Workers with threads are killed at random while items run: none is lost, none ends twice, none is convicted that did nothing.
+// Workers with threads are killed at random while items run, workers are recycled and their number changes: none is lost, none ends twice, none is convicted that did nothing.
 func TestRandomKillsBesideOthers(t *testing.T) {
 	seen := pids{seen: map[int]bool{}}
 	cfg := testConfig("behave")
-	cfg.Threads, cfg.OnEvent = 4, seen.add
+	cfg.Threads, cfg.OnEvent, cfg.Recycle = 4, seen.add, Recycle{Items: 50}
 	p := started(t, cfg)
 	stop, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
-		for {
+		for n := 1; ; n++ {
 			select {
 			case <-stop:
 				return
 			case <-time.After(time.Duration(30+rand.IntN(60)) * time.Millisecond):
-				seen.kill()
+				if seen.kill(); n%7 == 0 {
+					p.Resize(1 + rand.IntN(3))
+				}
 			}
 		}
 	}()

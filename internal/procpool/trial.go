@@ -22,19 +22,19 @@ func (p *Pool) accuse(w *worker, running []uint32, exit proc.Exit, stack *tandem
 	slices.SortFunc(running, func(a, b uint32) int { return cmp.Compare(since[a], since[b]) })
 	for _, i := range running {
 		t := w.slots[i].task
-		again := p.accused[t]
-		if again && w.done == 0 {
+		tries := p.accused[t]
+		if tries == 2 || tries == 1 && w.done == 0 {
 			p.convict(w, i, exit, stack, do)
 			continue
 		}
 		p.attempted(t)
 		w.charges = append(w.charges, w.charge(t, &w.slots[i], tandem.Crashed))
 		if p.accused == nil {
-			p.accused = map[*tandem.Task]bool{}
+			p.accused = map[*tandem.Task]int{}
 		}
-		p.accused[t] = true
+		p.accused[t]++
 		w.drop(i)
-		if again { // others had run in that worker before: the next is a fresh one
+		if tries > 0 { // others had run in that worker before: once that is an excuse
 			p.trial.unpop(t)
 		} else {
 			p.trial.push(t)
@@ -42,7 +42,7 @@ func (p *Pool) accuse(w *worker, running []uint32, exit proc.Exit, stack *tandem
 	}
 }
 
-// convict ends a task that killed a fresh worker in which it was alone. The mutex is held.
+// convict ends a task that killed a fresh worker in which it was alone, or two others. The mutex is held.
 func (p *Pool) convict(w *worker, i uint32, exit proc.Exit, stack *tandem.Stack, do *chores) {
 	t := w.slots[i].task
 	p.crash(w, i, exit, stack, do)
@@ -92,7 +92,7 @@ func (p *Pool) appoint() (least *worker) {
 
 // putBack puts a task in front of all that wait. The mutex is held.
 func (p *Pool) putBack(t *tandem.Task) {
-	if p.accused[t] {
+	if p.accused[t] > 0 {
 		p.trial.unpop(t)
 	} else {
 		p.pending.unpop(t)
