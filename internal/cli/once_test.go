@@ -186,3 +186,17 @@ func TestSigtermIsBounded(t *testing.T) {
 		})
 	}
 }
+
+// A queue gives the items of a lost node to another one: such a flow is not submitted.
+func TestOnceIsNotSubmitted(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "flow.yaml"), []byte(onceFlow), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("tandem", "submit", "flow.yaml", "--nats", "nats://127.0.0.1:1")
+	cmd.Dir, cmd.Env = dir, append(os.Environ(), "TANDEM_HOME="+filepath.Join(dir, ".tandem"))
+	said, err := cmd.CombinedOutput()
+	if code := cmd.ProcessState.ExitCode(); err == nil || code != exitUsage || !bytes.Contains(said, []byte("step pay is idempotent: false")) {
+		t.Errorf("exit code %d: %s", code, said)
+	}
+}

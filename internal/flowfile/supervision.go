@@ -47,8 +47,8 @@ func (d *decoder) idempotent(dst **bool) func(*node, []any) {
 	}
 }
 
-// once says that an item must not begin twice here.
-func (s *Step) once() bool { return s.Idempotent != nil && !*s.Idempotent }
+// Once says that an item must not begin twice here.
+func (s *Step) Once() bool { return s.Idempotent != nil && !*s.Idempotent }
 
 // onceOnly refuses what contradicts idempotent: false, and keys that mean nothing here.
 func (d *decoder) onceOnly(s *Step, verb string, refuse func(key, hint, format string, args ...any)) {
@@ -58,7 +58,7 @@ func (d *decoder) onceOnly(s *Step, verb string, refuse func(key, hint, format s
 	if verb != "python" && verb != "go" && verb != "worker" {
 		refuse("recycle", "", "a `%s` step runs in goroutines and has no worker processes", verb)
 	}
-	if s.once() {
+	if s.Once() {
 		refuse("retry", "leave one of them out", "`retry` runs items again, and `idempotent: false` says never to")
 	}
 }
