@@ -173,7 +173,7 @@ func (e *Engine) build(flow Flow) ([]*step, error) {
 		} else if l != (Limits{}) {
 			s.limit = limit.New(l)
 		}
-		s.out.L, s.due.L = &s.mu, &s.mu
+		s.out.L, s.due.L, s.free.L = &s.mu, &s.mu, &s.mu
 		s.pool = e.pool(def, c, flow.Redact)
 		if n := len(steps); n > 0 {
 			steps[n-1].next = s

@@ -23,6 +23,7 @@ import (
 	"tandem/internal/handover"
 	"tandem/internal/limit"
 	"tandem/internal/proc"
+	"tandem/internal/procpool"
 )
 
 // Flow is a source, steps and a sink.
@@ -71,6 +72,9 @@ type Bounds = handover.Bounds
 // Isolation of worker processes: the zero value is a process tree of their own and nothing more.
 type Isolation = proc.Isolation
 
+// Recycle says when worker processes are replaced though nothing is wrong with them.
+type Recycle = procpool.Recycle
+
 // Limits of what may be in flight and how often a task may start.
 type Limits = limit.Config
 
@@ -98,7 +102,12 @@ type Step struct {
 	Batch       Batch
 	Limits      Limits // the step's own; zero means none beyond Concurrency
 	Pool        string // the name of shared limits in Flow.Pools; empty means none
-	Keep        bool   // a later step asks for what this one gives: items carry it in Task.Earlier
+	// Once says that an item which has begun here is never begun again: not after a failure, a crash or a timeout, and not by a run that goes on where another was
+	// killed. Of an item whose worker or run died, nobody knows whether it was done: it ends as crashed, and its error says so. Handlers in this process must keep
+	// to it themselves.
+	Once    bool
+	Recycle Recycle // of worker processes
+	Keep    bool    // a later step asks for what this one gives: items carry it in Task.Earlier
 	// When tells which items the step is for; the others pass it by with the value they have. Nil means all.
 	When func(t *tandem.Task) (bool, error)
 }

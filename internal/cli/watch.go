@@ -45,6 +45,9 @@ func (w *watch) event(e tandem.Event) {
 	if e.What == "isolation" && e.To == "partial" {
 		w.print(w.a.yellow("WARN ") + "step " + e.ID + ": isolation " + printable(e.Reason) + "; see `tandem doctor`")
 	}
+	if e.What == "step" && e.To == "open" || e.From == "stopped" {
+		w.print(w.a.yellow(e.ID+": ") + printable(e.Reason))
+	}
 	if e.What == "cores" {
 		w.print(w.a.yellow("cores: ") + "workers follow: " + e.Reason)
 	}

@@ -194,6 +194,7 @@ func (f *File) step(ctx context.Context, i int, s Surroundings) (engine.Step, er
 	if r := d.Retry; r != nil {
 		step.Retry = engine.Retry{Attempts: r.Attempts, Base: r.Backoff.First, Max: r.Backoff.Longest, When: r.matches}
 	}
+	step.Once, step.Recycle = d.Once(), d.recycle()
 	if d.t.when != nil {
 		step.When = d.t.when.Bool
 	}

@@ -58,7 +58,7 @@ func texts(all []*expr.Template) (funcs []func(*tandem.Task) (string, error)) {
 }
 
 func (f *File) http(d *Step) (engine.Handler, error) {
-	c := handler.HTTPConfig{Step: d.Name, Method: strings.ToUpper(d.HTTP.Method), Concurrency: f.inFlight(d), URL: d.t.url.Text,
+	c := handler.HTTPConfig{Step: d.Name, Method: strings.ToUpper(d.HTTP.Method), Once: d.Once(), Concurrency: f.inFlight(d), URL: d.t.url.Text,
 		Headers: map[string]func(*tandem.Task) (string, error){}, Key: func(t *tandem.Task) string { return f.names.Key(d.Name, t) }}
 	for _, r := range d.HTTP.Expect {
 		c.Expect = append(c.Expect, handler.StatusRange{From: r.From, To: r.To})

@@ -111,6 +111,7 @@ func (w *worker) handle() error {
 	}
 	w.progress = p.lastSeen
 	w.setWindowNow()
+	p.tireDone(w)
 	p.pump(&do)
 	p.checkEmpty()
 	p.mu.Unlock()
@@ -125,7 +126,7 @@ func (w *worker) ended(n int) []*tandem.Task { return make([]*tandem.Task, 0, n)
 func (w *worker) setWindowNow() {
 	if !w.dead && !w.retired && !w.suspect {
 		// Doubling from a small start: one quick item does not make a hundred wait behind the next, which may be slow.
-		w.setWindow(min(windowFor(w.parallel, w.p.service), max(2*w.window, 2*w.parallel)))
+		w.setWindow(min(w.most(), max(2*w.window, 2*w.parallel)))
 	}
 }
 
@@ -228,8 +229,14 @@ func (p *Pool) settle(w *worker, a *answer, do *chores) error {
 	w.bulky = w.bulky || len(a.value.Data) > keepWarm/4
 	p.service += (min(a.service, time.Second) - p.service) / 8
 	p.stats.Service += a.service
-	w.served = true
+	if !w.served {
+		w.served = true
+		p.proved()
+	}
 	w.done++
+	if a.failed {
+		p.stats.Errors++
+	}
 	if t != nil {
 		p.attempted(t)
 		p.forget(t)
@@ -284,6 +291,9 @@ func (w *worker) result(s *slot, a *answer) tandem.Result {
 func (p *Pool) forget(t *tandem.Task) {
 	if len(p.lost) > 0 {
 		delete(p.lost, t)
+	}
+	if len(p.accused) > 0 {
+		delete(p.accused, t)
 	}
 }
 

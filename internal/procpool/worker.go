@@ -9,6 +9,7 @@ import (
 	"tandem/internal/arena"
 	"tandem/internal/evidence"
 	"tandem/internal/proc"
+	"tandem/internal/supervise"
 	"tandem/internal/wire"
 )
 
@@ -18,6 +19,7 @@ type worker struct {
 	p        *Pool
 	place    int
 	process  *proc.Process
+	life     *supervise.Life
 	sock     *proc.Socket
 	mem      *arenas
 	ctl      arena.Control
@@ -39,17 +41,22 @@ type worker struct {
 	rest      []byte // what did not fit; the flusher's
 	reading   bool   // somebody reads the socket, or is about to
 	dead      bool
-	bulky     bool          // large values went through its arenas since they were trimmed
-	rested    bool          // it was idle when trim looked last
-	retired   bool          // it gets no more tasks
-	draining  bool          // it was told to start nothing more and to go
-	halts     bool          // it looks at the control page's halt before it starts a task
-	recalled  bool          // what it had not started was taken back
-	suspect   bool          // an item's time is up in it, or it is silent: it is asked where it is, then killed
-	answered  chan struct{} // closed when it was asked where it is, because a handler ran on after its time was up; nil before
-	reason    *tandem.Error // why we ended it
-	verdict   verdict       // on what it runs, when it does not show what that is
-	progress  int64         // coarse time of the last answer
+	bulky     bool              // large values went through its arenas since they were trimmed
+	rested    bool              // it was idle when trim looked last
+	retired   bool              // it gets no more tasks
+	draining  bool              // it was told to start nothing more and to go
+	halts     bool              // it looks at the control page's halt before it starts a task
+	recalled  bool              // what it had not started was taken back
+	limits    supervise.Recycle // its own
+	tired     chan struct{}     // tells its place that it is to be replaced, or to go because it is idle
+	tiredOf   string            // why; empty while it is not
+	idleEnd   bool              // it goes because there is nothing to do
+	spared    time.Duration     // it is not recycled before
+	suspect   bool              // an item's time is up in it, or it is silent: it is asked where it is, then killed
+	answered  chan struct{}     // closed when it was asked where it is, because a handler ran on after its time was up; nil before
+	reason    *tandem.Error     // why we ended it
+	verdict   verdict           // on what it runs, when it does not show what that is
+	progress  int64             // coarse time of the last answer
 
 	// What is known when it dies; see words.go.
 	said    evidence.Tail // its standard error
@@ -113,7 +120,9 @@ func (w *worker) take(t *tandem.Task) uint32 {
 	}
 	s := &w.slots[i]
 	s.task, s.sentAt = t, w.p.lastSeen
-	w.inflight++
+	if w.inflight++; w.inflight == 1 {
+		w.life.On(supervise.Give, time.Duration(w.p.lastSeen))
+	}
 	return i
 }
 
@@ -134,7 +143,9 @@ func (w *worker) drop(i uint32) {
 	}
 	*s = slot{gen: gen, values: s.values[:0]}
 	w.free = append(w.free, i)
-	w.inflight--
+	if w.inflight--; w.inflight == 0 {
+		w.life.On(supervise.Rest, now())
+	}
 }
 
 // find is the slot of an id the worker sent, or nil when it is stale or forged.
@@ -166,7 +177,7 @@ func (w *worker) wake(do *chores) {
 func (w *worker) filled(f fill, do *chores) {
 	s := &w.slots[f.index]
 	if w.dead || w.retired {
-		w.p.pending.unpop(s.task)
+		w.p.putBack(s.task)
 		w.drop(f.index)
 		w.p.pump(do)
 		return
@@ -228,6 +239,14 @@ func windowFor(parallel int, service time.Duration) int {
 		return parallel
 	}
 	return min(max(int(windowTime/service)*parallel, parallel)+parallel, max(maxWindow, 2*parallel))
+}
+
+// most is how many tasks may be inside w now. One that must not run twice is handed over only to be started.
+func (w *worker) most() int {
+	if w.p.cfg.Once {
+		return w.parallel
+	}
+	return windowFor(w.parallel, w.p.service)
 }
 
 func (w *worker) setWindow(n int) {
