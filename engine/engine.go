@@ -31,7 +31,7 @@ type Engine struct {
 	in       atomic.Int64 // items the source gave
 	made     atomic.Int64 // items that a step made out of one, beyond the first
 	srcDone  atomic.Bool
-	ended    [7]atomic.Int64 // by index in tandem.Outcomes
+	ended    []atomic.Int64  // by index in tandem.Outcomes
 	unwrit   atomic.Int64    // items whose line the sink could not take
 	finished *handover.Queue // items on their way to the sink
 	stop     context.CancelCauseFunc
@@ -44,7 +44,7 @@ type Engine struct {
 // New makes an engine.
 func New(cfg Config) *Engine {
 	cfg.Cores = cmp.Or(cfg.Cores, measure.FindCores().Effective())
-	return &Engine{cfg: cfg, start: time.Now(), drain: make(chan struct{}), finished: handover.New(handover.Bounds{Items: 4096})}
+	return &Engine{cfg: cfg, start: time.Now(), drain: make(chan struct{}), ended: make([]atomic.Int64, len(tandem.Outcomes)), finished: handover.New(handover.Bounds{Items: 4096})}
 }
 
 // Drain stops reading the source; what was accepted goes on to its end. It may be called at any time and more than once.
@@ -173,7 +173,7 @@ func (e *Engine) build(flow Flow) ([]*step, error) {
 		} else if l != (Limits{}) {
 			s.limit = limit.New(l)
 		}
-		s.out.L, s.due.L = &s.mu, &s.mu
+		s.out.L, s.due.L, s.free.L = &s.mu, &s.mu, &s.mu
 		s.pool = e.pool(def, c, flow.Redact)
 		if n := len(steps); n > 0 {
 			steps[n-1].next = s

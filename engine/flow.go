@@ -22,6 +22,8 @@ import (
 	"tandem"
 	"tandem/internal/handover"
 	"tandem/internal/limit"
+	"tandem/internal/proc"
+	"tandem/internal/procpool"
 )
 
 // Flow is a source, steps and a sink.
@@ -67,10 +69,16 @@ type Start struct {
 // Bounds of the queue in front of a step.
 type Bounds = handover.Bounds
 
+// Isolation of worker processes: the zero value is a process tree of their own and nothing more.
+type Isolation = proc.Isolation
+
+// Recycle says when worker processes are replaced though nothing is wrong with them.
+type Recycle = procpool.Recycle
+
 // Limits of what may be in flight and how often a task may start.
 type Limits = limit.Config
 
-// Failures is what the run does about items that end badly: failed, timed out, crashed, quarantined.
+// Failures is what the run does about items that end badly: failed, timed out, crashed, quarantined, out of memory.
 type Failures struct {
 	StopAfter int         // stop the run at so many; zero means never
 	StopShare float64     // stop it when more than this share of the items ended badly, 0 to 1, once 100 have ended; zero means never
@@ -88,12 +96,19 @@ type Step struct {
 	Threads     int                 // tasks at a time in one worker; zero means 1, for thread 16
 	Concurrency int                 // tasks in flight for goroutine and async; zero means 64
 	Timeout     time.Duration       // for one attempt; zero means none
+	Caps        tandem.Caps         // what one attempt may use; a Program only, and a Func must be without
+	Isolation   Isolation           // how far a Program's processes are kept from the machine; a Func must be without
 	Queue       Bounds
 	Retry       Retry
 	Batch       Batch
 	Limits      Limits // the step's own; zero means none beyond Concurrency
 	Pool        string // the name of shared limits in Flow.Pools; empty means none
-	Keep        bool   // a later step asks for what this one gives: items carry it in Task.Earlier
+	// Once says that an item which has begun here is never begun again: not after a failure, a crash or a timeout, and not by a run that goes on where another was
+	// killed. Of an item whose worker or run died, nobody knows whether it was done: it ends as crashed, and its error says so. Handlers in this process must keep
+	// to it themselves.
+	Once    bool
+	Recycle Recycle // of worker processes
+	Keep    bool    // a later step asks for what this one gives: items carry it in Task.Earlier
 	// When tells which items the step is for; the others pass it by with the value they have. Nil means all.
 	When func(t *tandem.Task) (bool, error)
 }
@@ -128,6 +143,8 @@ type Func struct {
 	Default  int
 	Computes bool // one per core unless the step says otherwise
 	Auto     bool // unless the step says otherwise the run finds out how many may be in flight
+	// Isolation is how far the processes that it starts are kept from the machine, as far as it knows by now; may be nil.
+	Isolation func() *tandem.Isolation
 }
 
 // Program is a handler in worker processes that speak the worker protocol.
@@ -154,6 +171,8 @@ func (Program) handler() {}
 type Config struct {
 	Run   string // the run's id, for the environment of workers
 	Cores int    // processors to use; zero means what measure finds
+
+	CoreDir string // where core files are moved; empty leaves them where the kernel wrote them
 
 	OnEvent  func(tandem.Event)                                  // may be nil; must not block
 	OnOutput func(step string, worker, stream int, chunk []byte) // what workers print; may be nil; must not block

@@ -29,6 +29,9 @@ func choose(s Step, l Limits, cores int) (choice, error) {
 	wrong := func(format string, args ...any) error {
 		return &tandem.Error{Op: "run", On: s.Name, Kind: tandem.KindInvalid, Message: fmt.Sprintf(format, args...)}
 	}
+	if err := capped(s); err != nil {
+		return choice{}, err
+	}
 	switch h := s.Handler.(type) {
 	case Func:
 		if mode != tandem.Auto && mode != tandem.Goroutine {
@@ -50,6 +53,11 @@ func choose(s Step, l Limits, cores int) (choice, error) {
 			s.Workers = s.WorkersOf(cores)
 		}
 		c := choice{Mode: mode, Workers: s.Workers, Threads: max(s.Threads, 1), Concurrency: cmp.Or(s.Concurrency, 64)}
+		switch {
+		case mode == tandem.Auto && s.Caps.CPUTime > 0:
+			c.Mode, c.Workers, c.Because = tandem.Process, cmp.Or(c.Workers, cores), "cpu_time is told apart only where a process runs one item at a time"
+			return c, nil
+		}
 		switch mode {
 		case tandem.Auto:
 			c.Because = fmt.Sprintf("not measured yet: one process per core of %d, unless the handler is async", cores)
@@ -71,14 +79,39 @@ func choose(s Step, l Limits, cores int) (choice, error) {
 	return choice{}, wrong("unknown handler %T", s.Handler)
 }
 
+// capped says what of a step's caps cannot be held.
+func capped(s Step) error {
+	wrong := func(message, hint string) error {
+		return &tandem.Error{Op: "run", On: s.Name, Kind: tandem.KindInvalid, Message: message, Hint: hint}
+	}
+	_, inProcess := s.Handler.(Program)
+	if err := s.Isolation.Check(); err != nil {
+		return err
+	}
+	switch c := s.Caps; {
+	case !inProcess && !s.Isolation.IsZero():
+		return wrong("a handler in goroutines cannot be isolated", "run it in worker processes, or leave Isolation out")
+	case c == tandem.Caps{}:
+	case !inProcess:
+		return wrong("a handler in goroutines cannot be held to memory, processor time or output", "run it in worker processes, or leave Caps out")
+	case c.CPUTime > 0 && (s.Mode == tandem.Thread || s.Mode == tandem.Async):
+		return wrong(fmt.Sprintf("in mode %s the processor time of one item cannot be told from that of its neighbours", s.Mode), "use mode process, or leave CPUTime out")
+	case c.Soft > 0 && c.Soft >= s.Timeout:
+		return wrong("a soft limit needs a longer timeout behind it", "set Timeout above Caps.Soft")
+	}
+	return nil
+}
+
 // pool makes the step's pool.
 func (e *Engine) pool(s Step, c choice, redact func(tandem.Value) tandem.Value) tandem.Pool {
 	switch h := s.Handler.(type) {
 	case Func:
 		return gopool.New(gopool.Config{Name: s.Name, Handle: h.Do, Concurrency: c.Concurrency, Timeout: s.Timeout})
 	case Program:
-		cfg := procpool.Config{Step: s.Name, Argv: h.Argv, Dir: h.Dir, Env: h.Env, Handler: h.Handler, Home: h.Home, Output: h.Output, Kwargs: h.Kwargs, Batch: h.Batch, Budget: h.Budget, Run: e.cfg.Run, Template: h.Template, MustFork: h.MustFork, Spares: s.Spares,
-			Mode: c.Mode, Workers: c.Workers, Loops: c.Loops, Threads: c.Threads, Concurrency: c.Concurrency, Timeout: s.Timeout, OnEvent: e.cfg.OnEvent}
+		cfg := procpool.Config{Step: s.Name, Argv: h.Argv, Dir: h.Dir, Env: h.Env, Handler: h.Handler, Home: h.Home, Output: h.Output, Kwargs: h.Kwargs, Batch: h.Batch, Budget: h.Budget, Run: e.cfg.Run,
+			Mode: c.Mode, Workers: c.Workers, Loops: c.Loops, Threads: c.Threads, Concurrency: c.Concurrency, Timeout: s.Timeout, OnEvent: e.cfg.OnEvent,
+			Caps: s.Caps, CoreDir: e.cfg.CoreDir, Isolation: s.Isolation, Template: h.Template, MustFork: h.MustFork, Spares: s.Spares,
+			Recycle: s.Recycle, Once: s.Once, NoTrial: s.Retry.Attempts == 1}
 		if e.cfg.OnCrash != nil {
 			cfg.OnCrash, cfg.Redact = e.crashed, redact
 		}

@@ -39,7 +39,9 @@ type step struct {
 	due     sync.Cond      // of the retrier alone, which is seldom concerned: later has grown, its time has come, or the step is over
 	done    []*tandem.Task // completed, not carried on
 	bytes   int64
-	open    int // accepted by the pool, not completed
+	open    int       // accepted by the pool, not completed
+	inside  int       // of a step that must not run an item twice: in the pool
+	free    sync.Cond // inside has shrunk
 	later   waiting
 	retried int64 // attempts that another followed
 	fed     bool
@@ -54,6 +56,9 @@ func (s *step) Complete(ended []*tandem.Task) {
 		for _, t := range ended {
 			s.release(t)
 		}
+	}
+	if s.def.Once {
+		s.left(len(ended))
 	}
 	s.mu.Lock()
 	s.done = append(s.done, ended...)

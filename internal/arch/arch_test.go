@@ -132,6 +132,7 @@ func TestExitAndEnvironmentStayAtTheEdge(t *testing.T) {
 		"tandem/worker":       {"os.Exit(", "os.Getenv("},
 		// What a child inherits when its starter names no environment.
 		"tandem/internal/procpool": {"os.Environ("},
+		"tandem/internal/handler":  {"os.Environ("},
 		// The demo's worker ends itself to show what a crash costs.
 		"tandem/internal/demo": {"os.Exit(", "os.Environ("},
 	}

@@ -32,6 +32,7 @@ type runOptions struct {
 	attach      string // id of the run to go on with
 	reports     []string
 	drain       time.Duration
+	cores       string
 }
 
 func (a *app) runCommand() *cobra.Command {
@@ -66,6 +67,7 @@ Exit codes: 0 every item ended well · 1 some did not, or the run stopped early 
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "print nothing but failures and the end")
 	f.StringVar(&o.progress, "progress", "auto", "how to show progress: auto, tty, plain, json or none")
 	f.StringArrayVar(&o.params, "param", nil, "set a parameter of the flow, NAME=VALUE; may be repeated")
+	f.StringVar(&o.cores, "cores", "", "keep the core files of processes that die of a fault, each of at most this size, for example 64MiB")
 	f.BoolVar(&o.resume, "resume", false, "go on with the run of this flow that was stopped or killed")
 	f.BoolVar(&o.accept, "accept-changes", false, "with --resume: go on although flow, parameters or source have changed")
 	f.BoolVar(&o.retryFailed, "retry-failed", false, "run only the items that failed, as failures: {save: …} has kept them")
@@ -151,7 +153,7 @@ func (r *running) run() error {
 		return err
 	}
 	r.fell = r.newFallen()
-	e = engine.New(engine.Config{Run: surroundings.Run, OnEvent: r.watch.event, OnOutput: r.watch.output, OnCrash: r.fell.add, OnEnded: func(t *tandem.Task) {
+	e = engine.New(engine.Config{Run: surroundings.Run, CoreDir: surroundings.CoreDir, OnEvent: r.watch.event, OnOutput: r.watch.output, OnCrash: r.fell.add, OnEnded: func(t *tandem.Task) {
 		r.watch.ended(t)
 		tables.item(t)
 	}})
@@ -189,8 +191,14 @@ func (r *running) run() error {
 
 // surroundings opens what the run keeps and says what the flow is built for.
 func (r *running) surroundings() (flowfile.Surroundings, error) {
-	s := flowfile.Surroundings{Cache: cacheDir(), Python: os.Getenv("TANDEM_PYTHON"), Env: os.Environ(), Stdin: r.a.in, Stdout: r.a.out, Items: r.o.items}
+	s := flowfile.Surroundings{Cache: cacheDir(), Python: os.Getenv("TANDEM_PYTHON"), Env: os.Environ(), Stdin: r.a.in, Stdout: r.a.out, Items: r.o.items, OnEvent: r.watch.event}
 	var err error
+	if r.o.cores != "" {
+		var ok bool
+		if s.Core, ok = flowfile.ParseSize(r.o.cores); !ok || r.o.cores[len(r.o.cores)-1] != 'B' {
+			return s, &tandem.Error{Op: "read --cores", On: r.o.cores, Kind: tandem.KindInvalid, Message: "want a size with its unit", Hint: "for example --cores 64MiB"}
+		}
+	}
 	if r.o.retryFailed {
 		if r.again, err = r.file.ReadFailed(); err != nil {
 			return s, err
@@ -210,7 +218,7 @@ func (r *running) surroundings() (flowfile.Surroundings, error) {
 		s.Tmp, err = os.MkdirTemp("", "tandem")
 		return s, err
 	}
-	s.Run, s.Tmp = r.kept.dir.Run().ID, r.kept.dir.Temp()
+	s.Run, s.Tmp, s.CoreDir = r.kept.dir.Run().ID, r.kept.dir.Temp(), r.kept.dir.Cores()
 	if st := r.kept.State; st != nil {
 		var n int64
 		for _, c := range st.Counts {

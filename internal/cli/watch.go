@@ -42,6 +42,12 @@ func (w *watch) event(e tandem.Event) {
 	if e.From == "starting" && e.To == "dead" && w.running() { // before the first item the run itself fails, and says so
 		w.print(w.a.yellow(e.ID+": ") + printable(e.Reason))
 	}
+	if e.What == "isolation" && e.To == "partial" {
+		w.print(w.a.yellow("WARN ") + "step " + e.ID + ": isolation " + printable(e.Reason) + "; see `tandem doctor`")
+	}
+	if e.What == "step" && e.To == "open" || e.From == "stopped" {
+		w.print(w.a.yellow(e.ID+": ") + printable(e.Reason))
+	}
 	if e.What == "cores" {
 		w.print(w.a.yellow("cores: ") + "workers follow: " + e.Reason)
 	}

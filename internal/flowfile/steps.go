@@ -40,7 +40,11 @@ func (d *decoder) step(s *Step, n *node, path []any) {
 		"mode": word(d, &s.Mode, tandem.Modes), "workers": d.workers(&s.Workers), "threads": d.whole(&s.Threads), "concurrency": d.count(&s.Concurrency),
 		"start": word(d, &s.Start, []Start{StartAuto, StartFork, StartSpawn}), "spares": d.spares(&s.Spares),
 		"max": d.whole(&s.Max), "rate": d.rate(&s.Rate), "breaker": d.breaker(&s.Breaker), "budget": d.budget(&s.Budget),
-		"timeout": d.duration(&s.Timeout),
+		"timeout":   func(n *node, path []any) { d.timeout(&s.Timeout, n, path) },
+		"isolation": d.isolation(&s.Isolation),
+		"memory":    func(n *node, path []any) { d.memory(&s.Memory, n, path) },
+		"hang":      d.duration(&s.Hang), "cpu_time": d.duration(&s.CPUTime), "output": d.unit(&s.Output), "core": d.unit(&s.Core),
+		"recycle": func(n *node, path []any) { s.Recycle = &Recycle{}; s.Recycle.decode(d, n, path) }, "idempotent": d.idempotent(&s.Idempotent),
 		"queue": func(n *node, path []any) {
 			d.fields(n, path, reads{"items": d.whole(&s.Queue.Items), "bytes": d.size(&s.Queue.Bytes)})
 		},
@@ -48,6 +52,8 @@ func (d *decoder) step(s *Step, n *node, path []any) {
 	d.need(n, m, path, "name")
 	if verb := d.one(n, m, path, "verb", verbs); verb != "" {
 		d.combinations(s, verb, m, path)
+		d.capped(s, verb, m, path)
+		d.isolated(s, verb, m, path)
 		d.inPool(s, m, path)
 	}
 }
@@ -90,6 +96,7 @@ func (d *decoder) combinations(s *Step, verb string, m *mapping, path []any) {
 			}
 		}
 	}
+	d.onceOnly(s, verb, refuse)
 	worker := verb == "python" || verb == "go" || verb == "worker"
 	if verb != "worker" {
 		refuse("handler", "python: and go: name their handler themselves", "`handler` goes with `worker`, not with `%s`", verb)

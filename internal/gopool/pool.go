@@ -5,7 +5,7 @@
 //   - Goroutines are started on demand, up to Concurrency, and end when the pool ends. An idle pool has none that it never needed.
 //   - While handlers wait, each goroutine takes one task at a time. When they take less than ten microseconds, it takes up to 64, and
 //     completes those that are done before it starts one that makes them wait.
-//   - A handler gets a context that ends with its timeout or with the run. One that does not listen keeps its place: its task ends as
+//   - A handler gets a context that ends with its timeout or with the run; time in which this process did not run at all is not counted. One that does not listen keeps its place: its task ends as
 //     timed_out at once, but the goroutine counts until it returns, so the number of running handlers never exceeds Concurrency.
 //   - A panic in a handler ends its task as failed, with the stack.
 //   - A no-op task costs about a quarter of a microsecond; a waiting one costs its goroutine's stack, 2 to 8 KiB.
@@ -61,13 +61,14 @@ type Pool struct {
 	empty   chan struct{}
 	service time.Duration // moving average
 	stats   tandem.PoolState
+	clock   clock
 }
 
 // New makes a pool; nothing runs before Run.
 func New(cfg Config) *Pool {
 	cfg.Concurrency = max(cmp.Or(cfg.Concurrency, 64), 1)
 	cfg.Grace = cmp.Or(cfg.Grace, 5*time.Second)
-	p := &Pool{cfg: cfg, ready: make(chan struct{}), empty: make(chan struct{})}
+	p := &Pool{cfg: cfg, ready: make(chan struct{}), empty: make(chan struct{}), clock: clock{start: time.Now()}}
 	p.room.L, p.work.L = &p.mu, &p.mu
 	return p
 }
@@ -84,6 +85,11 @@ func (p *Pool) Run(ctx context.Context) error {
 	p.spawn()
 	p.mu.Unlock()
 	close(p.ready)
+	if p.cfg.Timeout > 0 {
+		var beat sync.WaitGroup
+		beat.Go(func() { p.clock.run(run, min(max(p.cfg.Timeout/4, 50*time.Millisecond), 500*time.Millisecond)) })
+		defer beat.Wait()
+	}
 
 	var err error
 	select {
@@ -263,6 +269,9 @@ func (p *Pool) give(done []*tandem.Task) {
 		if t.Attempts > 1 {
 			p.stats.Retries++
 		}
+		if t.Result.Outcome == tandem.Failed {
+			p.stats.Errors++
+		}
 		p.stats.Service += t.Result.Service
 		p.service += (min(t.Result.Service, time.Second) + 1 - p.service) / 8
 		if p.service <= 0 {
@@ -349,7 +358,7 @@ func (p *Pool) stopped() bool { return p.ctx.Err() != nil }
 // handler had a copy of the task, which nobody reads any more.
 func (p *Pool) limited(t *tandem.Task, begun time.Time) (gone bool) {
 	t.Attempts++
-	ctx, cancel := context.WithTimeout(p.ctx, p.cfg.Timeout)
+	ctx, cancel := p.within(begun)
 	defer cancel()
 	own := *t
 	var once sync.Once

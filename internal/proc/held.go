@@ -3,6 +3,7 @@ package proc
 import (
 	"os"
 	"os/exec"
+	"slices"
 	"syscall"
 	"time"
 	"unsafe"
@@ -24,11 +25,11 @@ type held struct {
 const killAfter = 500 * time.Millisecond
 
 // startHeld starts cmd through the warden. It tries again once when the warden was lost before it began; direct says that there is none to be had.
-func startHeld(cmd *exec.Cmd, keep bool) (h *held, pid int, direct bool, err error) {
+func startHeld(cmd *exec.Cmd, cage *plan, keep bool) (h *held, pid int, direct bool, err error) {
 	if cmd.Err != nil {
 		return nil, 0, false, cmd.Err
 	}
-	body, err := encode(cmd, keep)
+	body, err := encode(cmd, keep, cage.rlimits(), cage.encode())
 	if err != nil {
 		return nil, 0, false, err
 	}
@@ -42,7 +43,7 @@ func startHeld(cmd *exec.Cmd, keep bool) (h *held, pid int, direct bool, err err
 	}
 	defer unix.Close(dirfd)
 	for range 2 {
-		h, pid, direct, err = tryHeld(cmd, body, dirfd)
+		h, pid, direct, err = tryHeld(cmd, body, dirfd, cage)
 		if err != errWarden {
 			break
 		}
@@ -50,7 +51,7 @@ func startHeld(cmd *exec.Cmd, keep bool) (h *held, pid int, direct bool, err err
 	return h, pid, direct, err
 }
 
-func tryHeld(cmd *exec.Cmd, body []byte, dirfd int) (_ *held, pid int, direct bool, err error) {
+func tryHeld(cmd *exec.Cmd, body []byte, dirfd int, cage *plan) (_ *held, pid int, direct bool, err error) {
 	h, theirs, err := newHeld()
 	if err != nil {
 		return nil, 0, false, err
@@ -65,7 +66,7 @@ func tryHeld(cmd *exec.Cmd, body []byte, dirfd int) (_ *held, pid int, direct bo
 		_ = unix.Close(theirs)
 		return nil, 0, false, err
 	}
-	serial, direct, err := request(body, append([]int{theirs, dirfd}, files...))
+	serial, direct, err := request(body, slices.Concat([]int{theirs, dirfd}, files, cage.joins()))
 	done()
 	_ = unix.Close(theirs)
 	if err != nil || direct {
@@ -142,7 +143,12 @@ func (h *held) await(cmd *exec.Cmd) (pid int, err error) {
 		switch p[0] {
 		case sayHello:
 			pid = from
+		case sayAble:
+			return pid, nil
 		case sayFailed:
+			if p[1] >= atIPC && p[1] <= atFilter {
+				return 0, &cageFault{p[1], p[3], syscall.Errno(p[2])}
+			}
 			return 0, stageError(cmd, p[1], syscall.Errno(p[2]))
 		case sayRunning:
 			running = true
@@ -228,7 +234,7 @@ func (h *held) force() {
 
 // bury waits for the end of the program, calls gone, and then for that of its tree.
 func (h *held) bury(gone func()) Exit {
-	x := Exit{Code: -1, Signal: unix.SIGKILL} // what the kernel does to a program whose shim is killed
+	x := Exit{Code: -1, Signal: unix.SIGKILL, Lost: true} // what the kernel does to a program whose shim is killed
 	told := false
 	for {
 		p, _, err := h.read()

@@ -1,10 +1,14 @@
 package procpool
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"iter"
 	"os"
+	"os/exec"
+	"os/signal"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -83,6 +87,9 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 2 && os.Args[1] == "evil" {
 		evil(os.Args[2])
 	}
+	if len(os.Args) > 1 && os.Args[1] == "app" {
+		app(os.Args[2:])
+	}
 	sdk.Main()
 	os.Setenv("GORACE", "atexit_sleep_ms=0") // or each worker takes a second to end
 	goleak.VerifyTestMain(m)
@@ -105,6 +112,44 @@ func behave(_ context.Context, s string) (string, error) {
 			return "", err
 		}
 		time.Sleep(d)
+	case "awful": // deaf, with children that are deaf and leave its group, and then it spins or waits
+		signal.Ignore(syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+		if err := exec.Command("sh", "-c", awful).Start(); err != nil {
+			return "", err
+		}
+		time.Sleep(300 * time.Millisecond)
+		if arg == "spin" {
+			spin(s)
+		}
+		time.Sleep(5 * time.Minute)
+	case "hog": // MiB, and keeps them
+		n, err := strconv.Atoi(arg)
+		if err != nil {
+			return "", err
+		}
+		hogged = hogged[:0]
+		for range n {
+			b := make([]byte, 1<<20)
+			for i := range b {
+				b[i] = byte(i)
+			}
+			hogged = append(hogged, b)
+		}
+		time.Sleep(20 * time.Second)
+	case "note": // note FILE WHAT…: says in FILE that it has begun
+		file, rest, _ := strings.Cut(arg, " ")
+		f, err := os.OpenFile(file, os.O_APPEND|os.O_WRONLY|os.O_CREATE, 0o644)
+		if err != nil {
+			return "", err
+		}
+		defer f.Close()
+		if _, err := fmt.Fprintln(f, s); err != nil {
+			return "", err
+		}
+		return behave(nil, rest)
+	case "grow": // for good
+		n, _ := strconv.Atoi(arg)
+		hoard = append(hoard, bytes.Repeat([]byte{1}, n<<20))
 	case "panic":
 		panic("oh")
 	case "panic-beside":
@@ -124,6 +169,18 @@ func behave(_ context.Context, s string) (string, error) {
 	}
 	return s, nil
 }
+
+// awful is a child, one in a session of its own, and one whose parent is gone; none of them listens.
+const awful = `trap '' TERM INT HUP; setsid sh -c 'sleep 300 & while :; do sleep 1; done' & (setsid sleep 300 &) ; while :; do sleep 1; done`
+
+func spin(s string) {
+	for len(s) > 0 {
+		runtime.KeepAlive(s)
+	}
+}
+
+var hogged [][]byte
+var hoard [][]byte
 
 func parse(fields []int, i int) int { return fields[i] }
 

@@ -4,10 +4,15 @@ import (
 	"time"
 
 	"tandem"
+	"tandem/internal/arena"
+	"tandem/internal/supervise"
 )
 
 // dying is how long a worker whose page was marked has to be seen on its way out by the kernel. One that is not has only given the sign.
 const dying = 20 * time.Millisecond
+
+// mostDying is how long the kernel may take to end it. After that something holds it, and it is treated as one that does not go.
+const mostDying = 30 * time.Second
 
 // attend notices the end of the process, also when a child of it keeps the channel open, and before that the beginning of its end, where the kernel tells.
 func (w *worker) attend() {
@@ -22,6 +27,7 @@ func (w *worker) attend() {
 		}
 		<-w.process.Gone()
 	}
+	w.life.On(supervise.Gone, now())
 	w.p.end(w, nil)
 }
 
@@ -31,13 +37,16 @@ func (w *worker) fell() {
 	var do chores
 	p := w.p
 	p.mu.Lock()
-	w.dying = true
-	if !w.dead && w.halts && !w.recalled && (w.busy() || p.harmless(w)) {
+	w.dying = arena.Now()
+	if !w.dead && w.halts && !w.recalled && !p.cfg.Once && (w.busy() || p.harmless(w)) {
 		p.recall(w, &do)
 	}
+	news := !w.dead && !w.retired
 	p.leave(w)
 	p.mu.Unlock()
-	p.event(w.number, "idle", "draining", "the kernel is ending it")
+	if news {
+		p.event(w.number, "idle", "draining", "the kernel is ending it")
+	}
 	p.finish(&do, true)
 }
 

@@ -35,6 +35,24 @@ func (p *Pool) number(prefer int) int {
 	return prefer
 }
 
+// numberAfter is the number of the worker that is to replace of, which may be nil: the same, though of has still to end what it runs. The mutex is held.
+func (p *Pool) numberAfter(of *worker, place int) int {
+	if of == nil || of.resigned {
+		return p.number(place)
+	}
+	of.resigned = true
+	return of.number
+}
+
+// numberBack takes the number of a worker that did not start: the one that it was to replace keeps it, if that serves. The mutex is held.
+func (p *Pool) numberBack(of *worker, number int) {
+	if of != nil && of.number == number && !of.dead && !of.retired {
+		of.resigned = false
+		return
+	}
+	p.numbers[number] = false
+}
+
 // resign gives a worker's number to the next. The mutex is held.
 func (w *worker) resign() {
 	if !w.resigned {
@@ -66,7 +84,7 @@ func (p *Pool) provide() {
 		return
 	}
 	want := p.cfg.Spares
-	if want == 0 && p.current == nil && p.stats.Crashes > 0 && p.boot >= slowStart && p.sparable {
+	if want == 0 && p.current == nil && p.stats.Crashes+p.stats.Losses > 0 && p.boot >= slowStart && p.sparable {
 		want = 1
 	}
 	for ; p.keepers < want; p.keepers++ {
@@ -74,46 +92,72 @@ func (p *Pool) provide() {
 	}
 }
 
-// keep has one spare ready until ctx ends. Whoever takes it buries it.
+// keep has one spare ready until ctx ends. Whoever takes it buries it. A spare has no place, so it keeps one of its own, which is a new one for the next.
 func (p *Pool) keep(ctx context.Context) {
-	var policy supervise.Policy
+	var at supervise.Place
 	for ctx.Err() == nil {
-		w, err := p.start(ctx, p.cfg.Workers)
-		if err == nil {
-			p.mu.Lock()
-			p.spares = append(p.spares, w)
-			p.mu.Unlock()
-			p.event(w.number, "starting", "idle", "spare, pid "+itoa(w.process.PID()))
+		p.mu.Lock()
+		turn, closed := p.turn, p.sup.Breaker() == supervise.Closed
+		p.mu.Unlock()
+		if !closed { // the places find out whether workers can be had
 			select {
-			case <-w.taken: // the next one waits until what was waiting for this one is under way
-				select {
-				case <-time.After(breath):
-				case <-ctx.Done():
-				}
-				continue
-			case <-w.leave:
+			case <-turn:
 			case <-ctx.Done():
 			}
+			continue
+		}
+		life := at.Start(now())
+		w, err := p.start(ctx, p.cfg.Workers, life, "a spare", nil)
+		how := supervise.Fruitless
+		if err == nil {
+			if p.stored(ctx, w) {
+				at = supervise.Place{}
+				continue
+			}
+			if ctx.Err() != nil {
+				how = supervise.Meant
+			}
+		} else if ctx.Err() == nil {
 			p.mu.Lock()
-			i := slices.Index(p.spares, w)
-			if i >= 0 {
-				p.spares = slices.Delete(p.spares, i, i+1)
-			}
+			p.stats.BootFailures++
 			p.mu.Unlock()
-			if i < 0 {
-				continue // taken in this very moment
-			}
-			w.bury()
 		}
-		d := policy.Next(supervise.Idle, time.Now())
-		if d.GiveUp { // the places have the last word on whether workers can be had
-			d.Wait = time.Minute
-		}
+		at.Ended(how, now())
 		select {
-		case <-time.After(d.Wait):
+		case <-time.After(at.Pending(now()) + breath):
 		case <-ctx.Done():
 		}
 	}
+}
+
+// stored keeps w until it is taken, and tells whether it was: else it has ended, or the run has, and it is buried.
+func (p *Pool) stored(ctx context.Context, w *worker) (taken bool) {
+	w.life.On(supervise.Ready, now())
+	p.mu.Lock()
+	p.spares = append(p.spares, w)
+	p.mu.Unlock()
+	p.event(w.number, "starting", "idle", "spare, pid "+itoa(w.process.PID()))
+	select {
+	case <-w.taken: // the next one waits until what was waiting for this one is under way
+		select {
+		case <-time.After(breath):
+		case <-ctx.Done():
+		}
+		return true
+	case <-w.leave:
+	case <-ctx.Done():
+	}
+	p.mu.Lock()
+	i := slices.Index(p.spares, w)
+	if i >= 0 {
+		p.spares = slices.Delete(p.spares, i, i+1)
+	}
+	p.mu.Unlock()
+	if i < 0 {
+		return true // in this very moment
+	}
+	w.bury()
+	return false
 }
 
 // weigh notes what it took to start a worker, and whether there is memory for one more.

@@ -30,7 +30,7 @@ func (p *Pool) breed(ctx context.Context) {
 			switch {
 			case ctx.Err() != nil:
 			case p.cfg.MustFork:
-				p.giveUp(0, &tandem.Error{Op: "start worker", On: p.cfg.Step, Kind: tandem.KindStart, Message: "workers cannot be forked: " + why,
+				p.giveUp(&tandem.Error{Op: "start worker", On: p.cfg.Step, Kind: tandem.KindStart, Message: "workers cannot be forked: " + why,
 					Hint: "start: auto starts them one by one when they cannot be forked"})
 			default:
 				p.templateEvent("starting", "dead", why+"; workers are started one by one")
@@ -61,6 +61,9 @@ func (p *Pool) breed(ctx context.Context) {
 
 // template starts one and waits until it has loaded the handler, or says why it cannot.
 func (p *Pool) template(ctx context.Context) (t *proc.Template, why string) {
+	if spec := (proc.Spec{Limits: p.limitsOf(), Isolation: p.cfg.Isolation}); !spec.Forkable() {
+		return nil, "the step has a limit of memory, core files or isolation, which is put around a program before it begins"
+	}
 	hello, err := p.hello()
 	if err != nil {
 		return nil, err.Error()
