@@ -78,8 +78,8 @@ func (e *Engine) pool(s Step, c choice, redact func(tandem.Value) tandem.Value) 
 		return gopool.New(gopool.Config{Name: s.Name, Handle: h.Do, Concurrency: c.Concurrency, Timeout: s.Timeout})
 	case Program:
 		cfg := procpool.Config{Step: s.Name, Argv: h.Argv, Dir: h.Dir, Env: h.Env, Handler: h.Handler, Home: h.Home, Output: h.Output, Kwargs: h.Kwargs, Batch: h.Batch, Budget: h.Budget, Run: e.cfg.Run,
-			Mode: c.Mode, Workers: c.Workers, Loops: c.Loops, Threads: c.Threads, Concurrency: c.Concurrency, Timeout: s.Timeout, OnEvent: e.cfg.OnEvent}
-		if e.cfg.OnCrash != nil {
+			Mode: c.Mode, Workers: c.Workers, Loops: c.Loops, Threads: c.Threads, Concurrency: c.Concurrency, Timeout: s.Timeout, OnEvent: e.event}
+		if e.cfg.OnCrash != nil || e.picture != nil {
 			cfg.OnCrash, cfg.Redact = e.crashed, redact
 		}
 		if out := e.cfg.OnOutput; out != nil {
@@ -99,9 +99,7 @@ func (e *Engine) follow(ctx context.Context) {
 				pool.Resize(n)
 			}
 		}
-		if e.cfg.OnEvent != nil {
-			e.cfg.OnEvent(tandem.Event{Time: time.Now(), What: "cores", ID: e.flow.Name, To: strconv.Itoa(c.Effective()), Reason: c.String()})
-		}
+		e.event(tandem.Event{Time: time.Now(), What: "cores", ID: e.flow.Name, To: strconv.Itoa(c.Effective()), Reason: c.String()})
 	})
 }
 

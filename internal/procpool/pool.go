@@ -82,6 +82,7 @@ type Pool struct {
 	waiting  int                       // callers in room.Wait
 	workers  []*worker                 // that can take tasks
 	leaving  []*worker                 // that take no more and may still run some
+	latest   []*worker                 // by place, the one that was ready last; nil where none was
 	size     int                       // workers there should be
 	loops    int                       // the same when mode auto has turned out to be async
 	places   []context.CancelCauseFunc // of those that run, by number; nil where none does

@@ -217,6 +217,7 @@ func (p *Pool) settle(w *worker, a *answer, do *chores) error {
 	w.bulky = w.bulky || len(a.value.Data) > keepWarm/4
 	p.service += (min(a.service, time.Second) - p.service) / 8
 	p.stats.Service += a.service
+	w.ran += a.service
 	w.served = true
 	w.done++
 	if t != nil {
