@@ -112,7 +112,7 @@ function rate(pen: CanvasRenderingContext2D, scene: Scene, top: number, height: 
     const x = scene.layout.left + i;
     const g = (ok / most) * height;
     const b = (bad[i]! / most) * height;
-    pen.fillStyle = look.colour("--cpu");
+    pen.fillStyle = look.good;
     pen.fillRect(x, top + height - g, 1, g);
     pen.fillStyle = look.mark;
     if (b > 0) pen.fillRect(x, top + height - g - Math.max(b, 1), 1, Math.max(b, 1));

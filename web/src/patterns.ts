@@ -36,6 +36,7 @@ export class Look {
   readonly line = this.colour("--line");
   readonly soft = this.colour("--soft");
   readonly accent = this.colour("--accent");
+  readonly good = this.colour("--cpu");
   readonly mark = this.colour("--mark");
   readonly fills: (CanvasPattern | string)[];
 

@@ -60,6 +60,7 @@
     line = this.colour("--line");
     soft = this.colour("--soft");
     accent = this.colour("--accent");
+    good = this.colour("--cpu");
     mark = this.colour("--mark");
     fills;
     colour(name) {
@@ -266,7 +267,7 @@
       const x = scene.layout.left + i;
       const g = ok / most * height;
       const b = bad[i] / most * height;
-      pen.fillStyle = look.colour("--cpu");
+      pen.fillStyle = look.good;
       pen.fillRect(x, top + height - g, 1, g);
       pen.fillStyle = look.mark;
       if (b > 0) pen.fillRect(x, top + height - g - Math.max(b, 1), 1, Math.max(b, 1));
