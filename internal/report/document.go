@@ -271,7 +271,8 @@ func (d *Document) fromTotals(e runs.Entry, now time.Time) {
 		d.Run.Seconds = e.Ended.Sub(e.Started).Seconds()
 	}
 	var r engine.Report
-	if len(e.Totals) == 0 || json.Unmarshal(e.Totals, &r) != nil || d.record != nil && d.record.Ended == nil {
+	again := e.State == runs.Stopped && d.record != nil && d.record.Ended == nil
+	if len(e.Totals) == 0 || json.Unmarshal(e.Totals, &r) != nil || again {
 		return // killed, or killed again after it was stopped: what run.json says is of an earlier part
 	}
 	if len(d.Run.Name) == 0 {
