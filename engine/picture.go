@@ -76,7 +76,8 @@ type seenLane struct {
 // draw records the run until ctx ends.
 func (e *Engine) draw(ctx context.Context) {
 	p := e.picture
-	p.last, p.began = p.r.Now(), p.r.Now()
+	p.last = p.r.Now().Truncate(time.Microsecond)
+	p.began = p.last
 	for _, s := range e.steps {
 		p.steps = append(p.steps, seenStep{step: s, workers: map[int]*seenWorker{}})
 	}
@@ -105,7 +106,7 @@ func (e *Engine) draw(ctx context.Context) {
 
 // look adds the time since the last look to the row.
 func (p *picture) look() {
-	now := p.r.Now()
+	now := p.r.Now().Truncate(time.Microsecond) // as fine as the file is
 	dt := now - p.last
 	p.last = now
 	for i := range p.steps {
@@ -191,6 +192,18 @@ func (p *picture) lookWorker(s *seenStep, place, wanted int, free lanes.State, m
 	p.mu.Lock()
 	starting := p.starting[s.step.def.Name+"/"+strconv.Itoa(place+1)]
 	p.mu.Unlock()
+	if seen != nil { // also one that has died: what it ended since the last look
+		if w.pid != seen.PID {
+			if w.usage != nil {
+				w.usage.Close()
+			}
+			w.pid, w.usage, w.known, w.busy, w.done = seen.PID, measure.NewUsage(seen.PID), false, 0, 0
+		}
+		if l := p.lane(w.lane); l != nil {
+			l.ended += seen.Done - w.done
+		}
+		w.done = seen.Done
+	}
 	switch {
 	case seen != nil && seen.Alive && !(starting && seen.Leaving):
 		p.lookAlive(s, w, seen, free, mode, dt)
@@ -208,15 +221,6 @@ func (p *picture) lookWorker(s *seenStep, place, wanted int, free lanes.State, m
 }
 
 func (p *picture) lookAlive(s *seenStep, w *seenWorker, seen *procpool.Seen, free lanes.State, mode tandem.Mode, dt time.Duration) {
-	if w.pid != seen.PID {
-		if w.usage != nil {
-			w.usage.Close()
-		}
-		w.pid, w.usage, w.known, w.busy, w.done = seen.PID, measure.NewUsage(seen.PID), false, 0, 0
-	}
-	if l := p.lane(w.lane); l != nil {
-		l.ended += seen.Done - w.done
-	}
 	ran := min(max(seen.Busy-w.busy, 0), dt)
 	if seen.Parallel > 1 {
 		ran = 0
@@ -224,7 +228,7 @@ func (p *picture) lookAlive(s *seenStep, w *seenWorker, seen *procpool.Seen, fre
 			ran = dt // the worker as a whole: something is in it
 		}
 	}
-	w.busy, w.done = seen.Busy, seen.Done
+	w.busy = seen.Busy
 	cpu, runq, known := w.usage.Look(time.Now())
 	on, queued := cpu-w.cpu, runq-w.runq
 	known, w.known, w.cpu, w.runq = known && w.known, known, cpu, runq

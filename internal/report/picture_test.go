@@ -27,7 +27,7 @@ tandem: v1
 name: photos
 from: {range: 1..500}
 steps:
-  - {name: thumb, python: "work.py:thumb", mode: process, workers: 4}
+  - {name: thumb, python: "work.py:thumb", mode: process, workers: 2}
   - {name: upload, http: {post: "API", body: "${{ prev }}", expect: 2xx}, concurrency: auto}
 into: {jsonl: out.jsonl}
 `

@@ -50,9 +50,27 @@ func (d *Document) sentence() string {
 			s += " (" + why + ")"
 		}
 	} else if ended > 0 {
-		s += "; no step held the others up"
+		s += "; no queue filled up"
+		if step := d.busiest(); step != "" {
+			s += ", the busiest step was " + step + " (" + d.boundBy(step) + ")"
+		}
 	}
 	return s + "."
+}
+
+// busiest is the step whose workers were at it for the largest part of their time, and at least for half of it; empty when there is none.
+func (d *Document) busiest() (step string) {
+	most := 0.5
+	for _, s := range d.Steps {
+		busy := 0.0
+		for _, state := range []lanes.State{lanes.CPU, lanes.RunQueue, lanes.Waiting, lanes.Running} {
+			busy += s.Shares[state.String()]
+		}
+		if busy > most {
+			step, most = s.Name, busy
+		}
+	}
+	return step
 }
 
 // boundBy is what the workers of a step did most of, and how much of their time.
