@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	glance     = 10 * time.Millisecond  // between two looks at the workers, while rows are short
+	glance     = 20 * time.Millisecond  // between two looks at the workers, while rows are short
 	longGlance = 100 * time.Millisecond // and later
 	costs      = 200                    // a look is followed by a pause so many times as long: half a per cent of one processor at most
 	rarest     = time.Second            // but there is one this often
@@ -118,23 +118,26 @@ func (p *picture) look() {
 }
 
 func (p *picture) lookStep(s *seenStep, dt time.Duration) {
-	st := s.step.pool.State()
-	inflight := st.Running
-	free := s.step.free()
+	s.step.mu.Lock()
+	blocked, waiting := s.step.blocked, len(s.step.later)
+	s.step.mu.Unlock()
+	queue, _ := s.step.in.Len()
+	var st tandem.PoolState
+	var inflight int
 	if pool, ok := s.step.pool.(*procpool.Pool); ok {
-		var wanted int
-		s.seen, wanted = pool.Look(s.seen[:0])
-		inflight = 0
+		s.seen, st = pool.Look(s.seen[:0])
 		for _, w := range s.seen {
 			if w.Alive {
 				inflight += min(w.InFlight, w.Parallel)
 			}
 		}
-		for place := range max(wanted, len(s.workers)) {
-			p.lookWorker(s, place, wanted, free, st.Mode, dt)
+		free := s.step.free(blocked, queue, waiting)
+		for place := range max(st.Workers, len(s.workers)) {
+			p.lookWorker(s, place, st.Workers, free, st.Mode, dt)
 		}
 	} else {
-		inflight = min(inflight, st.Concurrency)
+		st = s.step.pool.State()
+		inflight = min(st.Running, st.Concurrency)
 	}
 	if l := s.step.limit; l != nil {
 		s.limit = l.State().Limit
@@ -142,10 +145,6 @@ func (p *picture) lookStep(s *seenStep, dt time.Duration) {
 			inflight = min(inflight, s.limit)
 		}
 	}
-	queue, _ := s.step.in.Len()
-	s.step.mu.Lock()
-	waiting := len(s.step.later)
-	s.step.mu.Unlock()
 	s.most = max(s.most, inflight)
 	s.inflight += float64(inflight) * dt.Seconds()
 	s.queue += float64(queue) * dt.Seconds()
@@ -158,15 +157,11 @@ func (p *picture) lookStep(s *seenStep, dt time.Duration) {
 }
 
 // free is the state of a worker that has nothing to do.
-func (s *step) free() lanes.State {
-	s.mu.Lock()
-	blocked, waiting := s.blocked, len(s.later)
-	s.mu.Unlock()
-	n, _ := s.in.Len()
+func (s *step) free(blocked bool, queue, waiting int) lanes.State {
 	switch {
 	case blocked:
 		return lanes.Blocked
-	case n == 0 && waiting > 0, s.paused() != "":
+	case queue == 0 && waiting > 0, s.paused() != "":
 		return lanes.Backoff
 	}
 	return lanes.Starved

@@ -3,7 +3,7 @@
 // Promises:
 //
 //   - A lane is one worker, or one thread of a worker. At every moment of the run it is in exactly one [State], and none of them is nameless.
-//   - Time is cut into rows. A row is 10 ms long at first and never longer than a five-hundredth of the time since the run began, so that it is
+//   - Time is cut into rows. A row is 20 ms long at first and never longer than a five-hundredth of the time since the run began, so that it is
 //     finer than a pixel of the whole and a run of a day has some six thousand of them. In a row a lane has shares of states, a step has counts.
 //   - What must not be averaged away is not: crashes, kills and timeouts are marks of their own with their time in microseconds, 65 536 of a run; those that
 //     follow are counted, and the count is shown. Failures are counted exactly by step, outcome, kind and reason; 10 000 are kept each by itself.
@@ -235,7 +235,7 @@ type Lost struct {
 	Lanes    int64 `json:"lanes,omitempty"` // workers and threads without a lane
 }
 
-const firstWidth = 10 * time.Millisecond
+const firstWidth = 20 * time.Millisecond
 
 // WidthAt is how long a row is that begins so long after the run began.
 func WidthAt(at time.Duration) time.Duration {

@@ -208,6 +208,11 @@ func isClosed(c <-chan struct{}) bool {
 func (p *Pool) State() tandem.PoolState {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	return p.state()
+}
+
+// state is State with the mutex held.
+func (p *Pool) state() tandem.PoolState {
 	s := p.stats
 	s.Mode, s.Running = p.mode, p.held
 	s.Workers, s.Failed = p.wanted(), p.gaveUp

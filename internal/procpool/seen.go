@@ -3,6 +3,7 @@ package procpool
 import (
 	"time"
 
+	"tandem"
 	"tandem/internal/arena"
 )
 
@@ -20,9 +21,9 @@ type Seen struct {
 	Leaving  bool          // it gets no more tasks
 }
 
-// Look appends the workers to seen, by place: in each the one that was ready last. It also says how many there should be. It asks no worker: it reads what the
-// pool knows and the control pages.
-func (p *Pool) Look(seen []Seen) ([]Seen, int) {
+// Look appends the workers to seen, by place: in each the one that was ready last. With it comes the state of the pool at the same moment. It asks no worker: it
+// reads what the pool knows and the control pages.
+func (p *Pool) Look(seen []Seen) ([]Seen, tandem.PoolState) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := arena.Now()
@@ -43,7 +44,7 @@ func (p *Pool) Look(seen []Seen) ([]Seen, int) {
 		}
 		seen = append(seen, s)
 	}
-	return seen, p.wanted()
+	return seen, p.state()
 }
 
 // show makes w the one to be seen in its place. The mutex is held.

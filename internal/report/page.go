@@ -2,6 +2,7 @@ package report
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	_ "embed"
 	"encoding/base64"
@@ -10,6 +11,7 @@ import (
 	"html/template"
 	"io"
 	"math"
+	"slices"
 	"time"
 
 	"tandem"
@@ -85,6 +87,7 @@ type view struct {
 	Hidden    []string
 	Shown     time.Time
 	Legend    []legend
+	Sorted    []Lane
 }
 
 type outcome struct {
@@ -153,6 +156,10 @@ func (d *Document) view(live bool) (*view, error) {
 		v.Legend = append(v.Legend, legend{StateWord{s.String(), s.Means()}})
 	}
 	v.Hidden = d.hidden()
+	v.Sorted = slices.Clone(d.Lanes)
+	slices.SortStableFunc(v.Sorted, func(a, b Lane) int {
+		return cmp.Or(cmp.Compare(a.Step, b.Step), cmp.Compare(a.Worker, b.Worker), cmp.Compare(a.Thread, b.Thread))
+	})
 	return v, nil
 }
 
@@ -204,8 +211,9 @@ type drawnStep struct {
 type drawnLane struct {
 	Name   string `json:"name"`
 	Step   int    `json:"step"`
-	Thread bool   `json:"thread"`
-	Cells  string `json:"cells"` // base64
+	Worker int    `json:"worker"`
+	Thread int    `json:"thread"` // 0 for the worker itself
+	Cells  string `json:"cells"`  // base64
 }
 
 type drawnMark struct {
@@ -250,7 +258,7 @@ func (d *Document) data(live bool) ([]byte, error) {
 		g.End = round2((r.From + r.Width) * 1000)
 	}
 	for i, l := range d.Lanes {
-		g.Lanes = append(g.Lanes, drawnLane{Name: l.Name, Step: l.Step, Thread: l.Thread > 0, Cells: base64.StdEncoding.EncodeToString(cells[i])})
+		g.Lanes = append(g.Lanes, drawnLane{Name: l.Name, Step: l.Step, Worker: l.Worker, Thread: l.Thread, Cells: base64.StdEncoding.EncodeToString(cells[i])})
 	}
 	for i, m := range gather(d.Marks, d.Run.Seconds, pageMarks) {
 		one := drawnMark{At: round2(m.At * 1000), Lane: m.Lane, Step: m.step, Kind: int(m.kind), Count: m.Count}

@@ -115,18 +115,18 @@ func TestSentence(t *testing.T) {
 			m.rows(12*time.Second, 2, 1)
 			m.end(t, photos())
 			return m
-		}, `^402 items in 12 s: 400 ok, 2 quarantined; bound by step thumb \(cpu: 8\d % of its workers' time\)\.$`},
+		}, `^402 items in 12 s: 400 ok, 2 quarantined; bound by step thumb \(cpu: 8\d\x{a0}% of its workers' time\)\.$`},
 		"running": {func(t *testing.T) *made {
 			m := begin(t)
 			m.rows(time.Second, 2, 10)
 			return m
-		}, `^Running for 60 min 00 s: 1\x{a0}000 items ended so far, 1\x{a0}000 ok; no queue filled up, the busiest step was thumb \(cpu: 8\d % of its workers' time\)\.$`},
+		}, `^Running for 60 min 00 s: 500 items ended so far, 500 ok; no queue filled up, the busiest step was thumb \(cpu: 8\d\x{a0}% of its workers' time\)\.$`},
 		"killed": {func(t *testing.T) *made {
 			m := begin(t)
 			m.rows(5*time.Second, 2, 1)
 			m.dir.Close() // the lock is free, and nobody said how it ended
 			return m
-		}, `^Killed after 5.0 s, when at least 500 items had ended: 500 ok; no queue filled up, the busiest step was thumb \(cpu: 8\d % of its workers' time\)\.$`},
+		}, `^Killed after 5.0 s, when at least 250 items had ended: 250 ok; no queue filled up, the busiest step was thumb \(cpu: 8\d\x{a0}% of its workers' time\)\.$`},
 		"stopped": {func(t *testing.T) *made {
 			m := begin(t)
 			m.rows(2*time.Second, 2, 1)
@@ -139,7 +139,7 @@ func TestSentence(t *testing.T) {
 			}
 			m.dir.Close()
 			return m
-		}, `^9 items in 2.0 s: 7 ok, 2 canceled; interrupted before its end; no queue filled up, the busiest step was thumb \(cpu: 8\d % of its workers' time\)\.$`},
+		}, `^9 items in 2.0 s: 7 ok, 2 canceled; interrupted before its end; no queue filled up, the busiest step was thumb \(cpu: 8\d\x{a0}% of its workers' time\)\.$`},
 		"empty": {func(t *testing.T) *made {
 			m := begin(t)
 			m.at = 300 * time.Millisecond

@@ -89,7 +89,7 @@ func (d *Document) boundBy(step string) string {
 			}
 		}
 		if share := s.Shares[best.String()]; share > 0 {
-			return fmt.Sprintf("%s: %.0f %% of its workers' time", best, 100*share)
+			return fmt.Sprintf("%s: %.0f\u00a0%% of its workers' time", best, 100*share)
 		}
 	}
 	return ""

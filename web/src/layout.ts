@@ -25,11 +25,17 @@ export function layOut(run: Run, width: number): Layout {
   };
   add({ kind: "rate", top, height: 52 }, 16);
   const many = run.lanes.length > 64;
+  // A worker has its threads below it, whoever was there first.
+  const order = run.lanes.map((_, index) => index).sort((a, b) => {
+    const [x, y] = [run.lanes[a]!, run.lanes[b]!];
+    return x.worker - y.worker || x.thread - y.thread;
+  });
   run.steps.forEach((_, step) => {
     add({ kind: "band", top, height: 46, step }, 5);
-    run.lanes.forEach((lane, index) => {
+    order.forEach((index) => {
+      const lane = run.lanes[index]!;
       if (lane.step !== step) return;
-      const height = lane.thread ? (many ? 5 : 9) : many ? 10 : 20;
+      const height = lane.thread > 0 ? (many ? 5 : 9) : many ? 10 : 20;
       add({ kind: "lane", top, height, lane: index }, many ? 1 : 3);
     });
     top += 16;

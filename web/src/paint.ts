@@ -175,7 +175,7 @@ function lane(pen: CanvasRenderingContext2D, scene: Scene, top: number, height: 
       y -= h;
     }
   });
-  if (height >= 8) label(pen, scene, of.name, top + height / 2, of.thread ? look.quiet : look.text, height >= 14 ? font : "10px system-ui, sans-serif");
+  if (height >= 8) label(pen, scene, of.name, top + height / 2, of.thread > 0 ? look.quiet : look.text, height >= 14 ? font : "10px system-ui, sans-serif");
 }
 
 // From the bottom of a lane: work first, then waits, then what is free.

@@ -10,7 +10,7 @@ export interface Drawing {
   ok: number[];
   bad: number[];
   steps: DrawnStep[];
-  lanes: { name: string; step: number; thread: boolean; cells: string }[];
+  lanes: { name: string; step: number; worker: number; thread: number; cells: string }[];
   marks: Mark[];
   kinds: string[];
 }
@@ -39,7 +39,8 @@ export interface Mark {
 export interface Lane {
   name: string;
   step: number;
-  thread: boolean;
+  worker: number;
+  thread: number; // 0 for the worker itself
   cells: Uint8Array;
 }
 

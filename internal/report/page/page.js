@@ -13,11 +13,16 @@
     };
     add({ kind: "rate", top, height: 52 }, 16);
     const many = run.lanes.length > 64;
+    const order2 = run.lanes.map((_, index) => index).sort((a, b) => {
+      const [x, y] = [run.lanes[a], run.lanes[b]];
+      return x.worker - y.worker || x.thread - y.thread;
+    });
     run.steps.forEach((_, step) => {
       add({ kind: "band", top, height: 46, step }, 5);
-      run.lanes.forEach((lane2, index) => {
+      order2.forEach((index) => {
+        const lane2 = run.lanes[index];
         if (lane2.step !== step) return;
-        const height = lane2.thread ? many ? 5 : 9 : many ? 10 : 20;
+        const height = lane2.thread > 0 ? many ? 5 : 9 : many ? 10 : 20;
         add({ kind: "lane", top, height, lane: index }, many ? 1 : 3);
       });
       top += 16;
@@ -328,7 +333,7 @@
         y -= h;
       }
     });
-    if (height >= 8) label(pen, scene, of.name, top + height / 2, of.thread ? look.quiet : look.text, height >= 14 ? font : "10px system-ui, sans-serif");
+    if (height >= 8) label(pen, scene, of.name, top + height / 2, of.thread > 0 ? look.quiet : look.text, height >= 14 ? font : "10px system-ui, sans-serif");
   }
   var order = [2, 3, 5, 4, 9, 10, 1, 7, 8, 6, 0];
   function frame(pen, scene, top, height) {
