@@ -62,9 +62,9 @@ lint: ## static checks
 	@test -x $(GOLANGCI) || GOBIN=$(abspath $(CACHE)) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 	$(GOLANGCI) run
 
-generate: ## rewrite generated files (the JSON Schema, docs/reference, the page of the report)
+generate: ## rewrite generated files: the JSON Schema, docs/reference, the wording of errors, the page of the report
 	$(GO) run ./web/build
-	$(GO) test -run 'TestSchemaIsCurrent|TestReferenceIsCurrent' ./internal/flowfile -update
+	$(GO) test -run 'TestSchemaIsCurrent|TestReferenceIsCurrent|TestBadFilesAreExplained' ./internal/flowfile -update
 	$(GO) test -run TestReferenceIsCurrent ./internal/cli -update
 
 fuzz: ## fuzz every parser for half a minute each
