@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -412,4 +413,51 @@ func FuzzRead(f *testing.F) {
 		}
 		rec.Detail(0, rec.End(), 100)
 	})
+}
+
+// While the disk takes its time, those who have something to say do not wait for it.
+func TestASlowDiskHoldsNobodyUp(t *testing.T) {
+	r, path := create(t)
+	read, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := r.file
+	r.file = write // takes 64 KiB, and then nothing until it is read
+	written := make(chan struct{})
+	go func() {
+		defer close(written)
+		for i := range 20 {
+			for range 200 {
+				r.Note(Note{What: "worker", Reason: fmt.Sprint(i, string(bytes.Repeat([]byte("x"), 200)))})
+			}
+			r.Row(&Row{From: r.end, Width: time.Second})
+		}
+	}()
+	for held := 0; held < 5; time.Sleep(20 * time.Millisecond) { // until a write is under way, and stays
+		if r.out.TryLock() {
+			r.out.Unlock()
+			held = 0
+		} else {
+			held++
+		}
+	}
+	said := make(chan struct{})
+	go func() {
+		defer close(said)
+		r.Mark(Mark{Lane: -1})
+		r.Fail(Group{Kind: "x"}, "item")
+	}()
+	select {
+	case <-said:
+	case <-time.After(20 * time.Second):
+		t.Error("a mark waits for the disk")
+	}
+	go func() { _, _ = io.Copy(io.Discard, read) }()
+	<-written
+	write.Close()
+	r.file = file
+	if err := r.Close("ok"); err != nil {
+		t.Fatal(path, err)
+	}
 }

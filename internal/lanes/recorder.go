@@ -22,8 +22,11 @@ type Recorder struct {
 	base   time.Time // when offset was
 	offset time.Duration
 
-	mu      sync.Mutex
-	file    *os.File
+	out   sync.Mutex // taken before mu; held while the file is written, which may take long on a busy disk
+	file  *os.File
+	spare []byte // to gather the next frame in; guarded by out
+
+	mu      sync.Mutex // nothing slow is done under it: steps that have something to say wait for it
 	err     error
 	b       []byte // the next frame, its head included
 	flushed time.Duration
@@ -93,7 +96,7 @@ func newRecorder(f *os.File, h Header) *Recorder {
 // begin writes down that a process has taken the run on.
 func (r *Recorder) begin(path string) error {
 	r.record(recDoc, document{Part: &Part{At: r.Now(), PID: os.Getpid()}})
-	r.flush()
+	r.write(r.cut())
 	if r.err != nil {
 		r.file.Close()
 		return failed("write the lanes file", path, r.err)
@@ -151,6 +154,13 @@ func (r *Recorder) Lane(l Lane) (int, bool) {
 
 // Row adds a row; it begins no earlier than the one before has ended. Twice a second it writes to the file.
 func (r *Recorder) Row(row *Row) {
+	r.out.Lock()
+	defer r.out.Unlock()
+	r.write(r.row(row))
+}
+
+// row adds a row, and gives the frame to write when it is time to.
+func (r *Recorder) row(row *Row) (frame []byte) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	row.From = max(row.From, r.end)
@@ -159,8 +169,9 @@ func (r *Recorder) Row(row *Row) {
 	from := r.end + (row.From-r.end)/time.Microsecond*time.Microsecond
 	r.end = from + row.Width/time.Microsecond*time.Microsecond
 	if r.end-r.flushed >= flushEvery || len(r.b) >= flushAbove {
-		r.flush()
+		return r.cut()
 	}
+	return nil
 }
 
 // Mark keeps a crash, a kill or a timeout.
@@ -231,8 +242,8 @@ func (r *Recorder) Bottleneck(b Bottleneck) {
 	r.record(recDoc, document{Bottleneck: &b})
 }
 
-// flush writes what has gathered as one frame. The mutex is held, or nobody else knows r.
-func (r *Recorder) flush() {
+// cut gives what has gathered as one frame, or nil. Both mutexes are held, or nobody else knows r.
+func (r *Recorder) cut() []byte {
 	for n, more := range r.more {
 		if more > 0 {
 			r.b = append(r.b, recCount)
@@ -244,24 +255,50 @@ func (r *Recorder) flush() {
 		r.record(recLost, r.lost)
 		r.said = r.lost
 	}
-	if len(r.b) > headSize && r.err == nil {
-		seal(r.b)
-		_, r.err = r.file.Write(r.b)
-	}
-	r.b = r.b[:headSize]
-	if cap(r.b) > 1<<20 {
-		r.b = make([]byte, headSize, 64<<10)
-	}
 	r.flushed = r.end
+	frame := r.b
+	if len(frame) == headSize {
+		return nil
+	}
+	if cap(r.spare) == 0 || cap(r.spare) > 1<<20 {
+		r.spare = make([]byte, headSize, 64<<10)
+	}
+	r.b, r.spare = r.spare[:headSize], nil
+	return frame
+}
+
+// write writes a frame; after the first that fails none. out is held, or nobody else knows r.
+func (r *Recorder) write(frame []byte) {
+	if frame == nil {
+		return
+	}
+	r.mu.Lock()
+	err := r.err
+	r.mu.Unlock()
+	if err == nil {
+		seal(frame)
+		if _, err = r.file.Write(frame); err != nil {
+			r.mu.Lock()
+			r.err = err
+			r.mu.Unlock()
+		}
+	}
+	r.spare = frame
 }
 
 // Close writes how this part of the run ended and closes the file. The error is the first that writing met.
 func (r *Recorder) Close(outcome string) error {
+	r.out.Lock()
+	defer r.out.Unlock()
+	r.mu.Lock()
+	r.record(recDoc, document{End: &End{At: r.Now(), Outcome: outcome}})
+	frame := r.cut()
+	r.mu.Unlock()
+	r.write(frame)
+	err := r.file.Close()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.record(recDoc, document{End: &End{At: r.Now(), Outcome: outcome}})
-	r.flush()
-	if err := r.file.Close(); r.err == nil {
+	if r.err == nil {
 		r.err = err
 	}
 	if r.err != nil {
