@@ -158,23 +158,38 @@ function band(pen: CanvasRenderingContext2D, scene: Scene, top: number, height: 
   label(pen, scene, drawn ? "dashed: limit" : step.mode, top + 38, look.quiet, small);
 }
 
+// A lane is put together pixel by pixel: hundreds of thousands of small rectangles would take a second.
 function lane(pen: CanvasRenderingContext2D, scene: Scene, top: number, height: number, of: Lane): void {
-  const { run, look } = scene;
+  const { run, look, layout, width } = scene;
+  const ratio = devicePixelRatio;
+  const image = pen.createImageData(Math.max(Math.round((width - layout.left) * ratio), 1), Math.round(height * ratio));
+  const pixels = new Uint32Array(image.data.buffer);
+  const back = pen.getImageData(Math.round(layout.left * ratio), Math.round((top + height + 1) * ratio), image.width, 1);
   const sum = new Float64Array(run.states.length);
-  columns(scene, (x, from, to) => {
-    sharesOver(run, of, from, to, sum);
+  const size = look.tile;
+  const wide = scene.window.length / image.width;
+  const under = new Uint32Array(back.data.buffer);
+  for (let x = 0; x < image.width; x++) {
+    const from = scene.window.from + x * wide;
     let total = 0;
-    for (const t of sum) total += t;
-    if (total <= 0) return;
-    let y = top + height;
-    for (const state of order) {
-      const h = (sum[state]! / total) * height;
-      if (h <= 0) continue;
-      pen.fillStyle = look.fills[state]!;
-      pen.fillRect(x, y - h, 1, h);
-      y -= h;
+    if (from < run.end) {
+      sharesOver(run, of, from, from + wide, sum);
+      for (const t of sum) total += t;
     }
-  });
+    let reached = 0;
+    let y = image.height - 1;
+    if (total > 0) {
+      for (const state of order) {
+        if (sum[state]! <= 0) continue;
+        reached += sum[state]!;
+        const end = image.height - Math.round((reached / total) * image.height);
+        const tile = look.tiles[state]!;
+        for (; y >= end; y--) pixels[y * image.width + x] = tile[(y % size) * size + (x % size)]!;
+      }
+    }
+    for (; y >= 0; y--) pixels[y * image.width + x] = under[x]!; // the lines of the scale of time go on
+  }
+  pen.putImageData(image, Math.round(layout.left * ratio), Math.round(top * ratio));
   if (height >= 8) label(pen, scene, of.name, top + height / 2, of.thread > 0 ? look.quiet : look.text, height >= 14 ? font : "10px system-ui, sans-serif");
 }
 

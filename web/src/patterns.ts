@@ -39,8 +39,12 @@ export class Look {
   readonly good = this.colour("--cpu");
   readonly mark = this.colour("--mark");
   readonly fills: (CanvasPattern | string)[];
+  readonly tiles: Uint32Array[] = []; // the same, pixel by pixel
+  readonly tile: number; // their size
+
 
   constructor(private readonly scale: number) {
+    this.tile = Math.round(6 * scale);
     this.fills = looks.map((look) => this.pattern(look.colour, look.brush));
   }
 
@@ -49,7 +53,7 @@ export class Look {
   }
 
   private pattern(colour: string, brush: Brush): CanvasPattern | string {
-    const size = Math.round(6 * this.scale);
+    const size = this.tile;
     const tile = document.createElement("canvas");
     tile.width = tile.height = size;
     const pen = tile.getContext("2d");
@@ -59,6 +63,7 @@ export class Look {
     pen.strokeStyle = pen.fillStyle = this.colour("--ink");
     pen.lineWidth = this.scale;
     brush(pen, size);
+    this.tiles.push(new Uint32Array(pen.getImageData(0, 0, size, size).data.buffer));
     return pen.createPattern(tile, "repeat") ?? this.colour(colour);
   }
 }

@@ -53,8 +53,10 @@
   ];
   var markGlyphs = ["\u2717", "\u25F7", "\u2298", "\u25B2", "!"];
   var Look = class {
+    // their size
     constructor(scale) {
       this.scale = scale;
+      this.tile = Math.round(6 * scale);
       this.fills = looks.map((look) => this.pattern(look.colour, look.brush));
     }
     scale;
@@ -68,11 +70,14 @@
     good = this.colour("--cpu");
     mark = this.colour("--mark");
     fills;
+    tiles = [];
+    // the same, pixel by pixel
+    tile;
     colour(name) {
       return this.style.getPropertyValue(name).trim();
     }
     pattern(colour, brush) {
-      const size = Math.round(6 * this.scale);
+      const size = this.tile;
       const tile = document.createElement("canvas");
       tile.width = tile.height = size;
       const pen = tile.getContext("2d");
@@ -82,6 +87,7 @@
       pen.strokeStyle = pen.fillStyle = this.colour("--ink");
       pen.lineWidth = this.scale;
       brush(pen, size);
+      this.tiles.push(new Uint32Array(pen.getImageData(0, 0, size, size).data.buffer));
       return pen.createPattern(tile, "repeat") ?? this.colour(colour);
     }
   };
@@ -317,22 +323,36 @@
     label(pen, scene, drawn ? "dashed: limit" : step.mode, top + 38, look.quiet, small);
   }
   function lane(pen, scene, top, height, of) {
-    const { run, look } = scene;
+    const { run, look, layout, width } = scene;
+    const ratio = devicePixelRatio;
+    const image = pen.createImageData(Math.max(Math.round((width - layout.left) * ratio), 1), Math.round(height * ratio));
+    const pixels = new Uint32Array(image.data.buffer);
+    const back = pen.getImageData(Math.round(layout.left * ratio), Math.round((top + height + 1) * ratio), image.width, 1);
     const sum = new Float64Array(run.states.length);
-    columns(scene, (x, from, to) => {
-      sharesOver(run, of, from, to, sum);
+    const size = look.tile;
+    const wide = scene.window.length / image.width;
+    const under = new Uint32Array(back.data.buffer);
+    for (let x = 0; x < image.width; x++) {
+      const from = scene.window.from + x * wide;
       let total = 0;
-      for (const t of sum) total += t;
-      if (total <= 0) return;
-      let y = top + height;
-      for (const state of order) {
-        const h = sum[state] / total * height;
-        if (h <= 0) continue;
-        pen.fillStyle = look.fills[state];
-        pen.fillRect(x, y - h, 1, h);
-        y -= h;
+      if (from < run.end) {
+        sharesOver(run, of, from, from + wide, sum);
+        for (const t of sum) total += t;
       }
-    });
+      let reached = 0;
+      let y = image.height - 1;
+      if (total > 0) {
+        for (const state of order) {
+          if (sum[state] <= 0) continue;
+          reached += sum[state];
+          const end = image.height - Math.round(reached / total * image.height);
+          const tile = look.tiles[state];
+          for (; y >= end; y--) pixels[y * image.width + x] = tile[y % size * size + x % size];
+        }
+      }
+      for (; y >= 0; y--) pixels[y * image.width + x] = under[x];
+    }
+    pen.putImageData(image, Math.round(layout.left * ratio), Math.round(top * ratio));
     if (height >= 8) label(pen, scene, of.name, top + height / 2, of.thread > 0 ? look.quiet : look.text, height >= 14 ? font : "10px system-ui, sans-serif");
   }
   var order = [2, 3, 5, 4, 9, 10, 1, 7, 8, 6, 0];
@@ -435,8 +455,9 @@
       });
     }
     paint() {
-      const pen = this.canvas.getContext("2d");
+      const pen = this.canvas.getContext("2d", { willReadFrequently: true });
       if (!pen) return;
+      const begun = performance.now();
       const scene = this.scene();
       const ratio = devicePixelRatio;
       this.canvas.style.height = `${scene.layout.height}px`;
@@ -447,6 +468,7 @@
       this.canvas.dataset["from"] = this.window.from.toFixed(2);
       this.canvas.dataset["to"] = this.window.to.toFixed(2);
       this.canvas.dataset["marks"] = String(this.run.marks.reduce((n, m) => n + (m.at >= this.window.from && m.at <= this.window.to ? m.count : 0), 0));
+      this.canvas.dataset["took"] = (performance.now() - begun).toFixed(1);
       const span = find("span");
       if (span) span.textContent = `${timeText(this.window.from, this.window.length / 100)} to ${timeText(this.window.to, this.window.length / 100)}`;
       const follow = find("follow");
