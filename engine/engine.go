@@ -39,12 +39,17 @@ type Engine struct {
 	limits   map[string]*limit.Limit
 	order    *order       // nil unless the flow keeps it
 	before   atomic.Int64 // items of the source that had ended in an earlier part of the run
+	picture  *picture     // nil when none is made
 }
 
 // New makes an engine.
 func New(cfg Config) *Engine {
 	cfg.Cores = cmp.Or(cfg.Cores, measure.FindCores().Effective())
-	return &Engine{cfg: cfg, start: time.Now(), drain: make(chan struct{}), ended: make([]atomic.Int64, len(tandem.Outcomes)), finished: handover.New(handover.Bounds{Items: 4096})}
+	e := &Engine{cfg: cfg, start: time.Now(), drain: make(chan struct{}), ended: make([]atomic.Int64, len(tandem.Outcomes)), finished: handover.New(handover.Bounds{Items: 4096})}
+	if cfg.Lanes != nil {
+		e.picture = &picture{e: e, r: cfg.Lanes, starting: map[string]bool{}}
+	}
+	return e
 }
 
 // Drain stops reading the source; what was accepted goes on to its end. It may be called at any time and more than once.
@@ -73,6 +78,13 @@ func (e *Engine) Run(ctx context.Context, flow Flow) (Report, error) {
 	e.pressure = pressure{full: make([]int, len(steps)), idle: make([]int, len(steps))}
 	e.mu.Unlock()
 
+	var drawn sync.WaitGroup
+	drawing, drew := context.WithCancel(context.WithoutCancel(ctx)) // to the end, also of a run that is stopped
+	defer drawn.Wait()
+	defer drew()
+	if e.picture != nil {
+		drawn.Go(func() { e.draw(drawing) })
+	}
 	pools, perr := e.startPools(ctx)
 	if perr != nil {
 		e.stop(perr)
@@ -126,6 +138,16 @@ func (e *Engine) verdict(ctx context.Context, srcErr error) error {
 		return tandem.ErrInterrupted
 	}
 	return nil
+}
+
+// event tells whoever listens.
+func (e *Engine) event(ev tandem.Event) {
+	if e.picture != nil {
+		e.picture.event(ev)
+	}
+	if e.cfg.OnEvent != nil {
+		e.cfg.OnEvent(ev)
+	}
 }
 
 // mostUnasked is how many may be in flight at a server when the flow does not say.

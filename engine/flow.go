@@ -21,6 +21,7 @@ import (
 
 	"tandem"
 	"tandem/internal/handover"
+	"tandem/internal/lanes"
 	"tandem/internal/limit"
 	"tandem/internal/proc"
 	"tandem/internal/procpool"
@@ -175,6 +176,8 @@ type Config struct {
 	OnOutput func(step string, worker, stream int, chunk []byte) // what workers print; may be nil; must not block
 	OnCrash  func(tandem.Crash)                                  // each worker and command that died, or was killed while it ran; may be nil; must not block for long
 	OnEnded  func(t *tandem.Task)                                // each item once, when it has its outcome; may be nil; must not block
+
+	Lanes *lanes.Recorder // keeps the picture of the run; nil means that none is made. The caller closes it after Run
 }
 
 func (f Flow) validate() error {

@@ -109,10 +109,10 @@ func (e *Engine) pool(s Step, c choice, redact func(tandem.Value) tandem.Value) 
 		return gopool.New(gopool.Config{Name: s.Name, Handle: h.Do, Concurrency: c.Concurrency, Timeout: s.Timeout})
 	case Program:
 		cfg := procpool.Config{Step: s.Name, Argv: h.Argv, Dir: h.Dir, Env: h.Env, Handler: h.Handler, Home: h.Home, Output: h.Output, Kwargs: h.Kwargs, Batch: h.Batch, Budget: h.Budget, Run: e.cfg.Run,
-			Mode: c.Mode, Workers: c.Workers, Loops: c.Loops, Threads: c.Threads, Concurrency: c.Concurrency, Timeout: s.Timeout, OnEvent: e.cfg.OnEvent,
+			Mode: c.Mode, Workers: c.Workers, Loops: c.Loops, Threads: c.Threads, Concurrency: c.Concurrency, Timeout: s.Timeout, OnEvent: e.event,
 			Caps: s.Caps, CoreDir: e.cfg.CoreDir, Isolation: s.Isolation,
 			Recycle: s.Recycle, Once: s.Once, NoTrial: s.Retry.Attempts == 1}
-		if e.cfg.OnCrash != nil {
+		if e.cfg.OnCrash != nil || e.picture != nil {
 			cfg.OnCrash, cfg.Redact = e.crashed, redact
 		}
 		if out := e.cfg.OnOutput; out != nil {
@@ -132,9 +132,7 @@ func (e *Engine) follow(ctx context.Context) {
 				pool.Resize(n)
 			}
 		}
-		if e.cfg.OnEvent != nil {
-			e.cfg.OnEvent(tandem.Event{Time: time.Now(), What: "cores", ID: e.flow.Name, To: strconv.Itoa(c.Effective()), Reason: c.String()})
-		}
+		e.event(tandem.Event{Time: time.Now(), What: "cores", ID: e.flow.Name, To: strconv.Itoa(c.Effective()), Reason: c.String()})
 	})
 }
 

@@ -20,11 +20,12 @@ var layer = map[string]int{
 	"tandem": 0, "tandem/internal/supervise": 0, "tandem/internal/page": 0, "tandem/sdk/python": 0, "tandem/internal/arena": 0,
 	"tandem/internal/wire": 1, "tandem/internal/handover": 1, "tandem/internal/queue": 1, "tandem/internal/proc": 1, "tandem/internal/expr": 1, "tandem/internal/limit": 1, "tandem/internal/evidence": 1, "tandem/internal/advise": 1,
 	"tandem/internal/source": 2, "tandem/internal/sink": 2, "tandem/internal/gopool": 2, "tandem/internal/procpool": 2,
-	"tandem/internal/measure": 2, "tandem/internal/inside": 2, "tandem/internal/profile": 2, "tandem/internal/handler": 2, "tandem/internal/queue/jetstream": 2, "tandem/internal/sqlite": 2, "tandem/internal/journal": 2, "tandem/worker": 2, "tandem/tandemtest": 2,
+	"tandem/internal/measure": 2, "tandem/internal/inside": 2, "tandem/internal/profile": 2, "tandem/internal/handler": 2, "tandem/internal/queue/jetstream": 2, "tandem/internal/sqlite": 2, "tandem/internal/journal": 2, "tandem/internal/lanes": 2, "tandem/worker": 2, "tandem/tandemtest": 2,
 	"tandem/engine": 3, "tandem/internal/runs": 3,
-	"tandem/internal/flowfile": 4, "tandem/internal/cluster": 4, "tandem/internal/demo": 4, "tandem/internal/mapper": 4, "tandem/internal/compare": 4, "tandem/internal/lab": 4,
+	"tandem/internal/flowfile": 4, "tandem/internal/cluster": 4, "tandem/internal/report": 4, "tandem/internal/demo": 4, "tandem/internal/mapper": 4, "tandem/internal/compare": 4, "tandem/internal/lab": 4,
 	"tandem/internal/cli": 5,
 	"tandem/cmd/tandem":   6,
+	"tandem/web/build":    6,
 }
 
 // never lists arrows that are forbidden whatever the layers say, with the reason.

@@ -17,6 +17,7 @@ import (
 	"tandem"
 	"tandem/engine"
 	"tandem/internal/flowfile"
+	"tandem/internal/lanes"
 	"tandem/internal/proc"
 )
 
@@ -33,6 +34,7 @@ type runOptions struct {
 	reports     []string
 	drain       time.Duration
 	cores       string
+	lanes       string
 }
 
 func (a *app) runCommand() *cobra.Command {
@@ -73,6 +75,7 @@ Exit codes: 0 every item ended well · 1 some did not, or the run stopped early 
 	f.BoolVar(&o.retryFailed, "retry-failed", false, "run only the items that failed, as failures: {save: …} has kept them")
 	f.StringArrayVar(&o.items, "item", nil, "run only the item with this id, and write its outcome to standard output; may be repeated")
 	f.StringArrayVar(&o.reports, "report", nil, "write a report: FILE.json has the totals, FILE.tsv a line per item; may be repeated")
+	f.StringVar(&o.lanes, "lanes", "on", "keep what every worker did at every moment, for tandem report: on or off")
 	f.DurationVar(&o.drain, "drain", 25*time.Second, "how long SIGTERM lets what was read go on; 0 means to its end")
 	return c
 }
@@ -83,6 +86,9 @@ func (o *runOptions) check() error {
 	}
 	if !slices.Contains([]string{"auto", "tty", "plain", "json", "none"}, o.progress) {
 		return wrong("--progress "+o.progress, "want auto, tty, plain, json or none")
+	}
+	if o.lanes != "on" && o.lanes != "off" {
+		return wrong("--lanes "+o.lanes, "want on or off")
 	}
 	if o.retryFailed && o.resume {
 		return wrong("--resume and --retry-failed", "first let the run end with --resume, then retry what failed")
@@ -124,6 +130,7 @@ type running struct {
 	file  *flowfile.File
 	begun time.Time
 	kept  *kept           // nil when the run is not kept
+	lanes *lanes.Recorder // nil when no picture is made
 	again *flowfile.Again // with --retry-failed
 	watch *watch
 	fell  *fallen
@@ -153,7 +160,8 @@ func (r *running) run() error {
 		return err
 	}
 	r.fell = r.newFallen()
-	e = engine.New(engine.Config{Run: surroundings.Run, CoreDir: surroundings.CoreDir, OnEvent: r.watch.event, OnOutput: r.watch.output, OnCrash: r.fell.add, OnEnded: func(t *tandem.Task) {
+	r.lanes = r.openLanes()
+	e = engine.New(engine.Config{Run: surroundings.Run, CoreDir: surroundings.CoreDir, Lanes: r.lanes, OnEvent: r.watch.event, OnOutput: r.watch.output, OnCrash: r.fell.add, OnEnded: func(t *tandem.Task) {
 		r.watch.ended(t)
 		tables.item(t)
 	}})
@@ -185,6 +193,7 @@ func (r *running) run() error {
 	report, err := e.Run(ctx, flow)
 	r.bar.stop()
 	r.watch.flush()
+	r.closeLanes(report.Outcome)
 	report.Run = surroundings.Run
 	return r.end(report, err, tables)
 }

@@ -112,6 +112,7 @@ func (p *Pool) begin(ctx context.Context, n int, at *supervise.Place) (w *worker
 // admit lets a started worker take tasks, unless there are to be fewer by now. In mode auto an async handler may need fewer of them.
 func (p *Pool) admit(w *worker) {
 	p.mu.Lock()
+	p.show(w)
 	p.fit() // the mode may be known only now
 	if w.place >= p.wanted() {
 		p.mu.Unlock()

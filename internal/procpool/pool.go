@@ -90,6 +90,7 @@ type Pool struct {
 	waiting int                       // callers in room.Wait
 	workers []*worker                 // that can take tasks
 	leaving []*worker                 // that take no more and may still run some
+	latest  []*worker                 // by place, the one that was ready last; nil where none was
 	size    int                       // workers there should be
 	loops   int                       // the same when mode auto has turned out to be async
 	places  []context.CancelCauseFunc // of those that run, by number; nil where none does
@@ -230,6 +231,11 @@ func isClosed(c <-chan struct{}) bool {
 func (p *Pool) State() tandem.PoolState {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	return p.state()
+}
+
+// state is State with the mutex held.
+func (p *Pool) state() tandem.PoolState {
 	s := p.stats
 	s.Mode, s.Running = p.mode, p.held
 	s.Workers, s.Failed = p.wanted(), p.gaveUp

@@ -229,6 +229,7 @@ func (p *Pool) settle(w *worker, a *answer, do *chores) error {
 	w.bulky = w.bulky || len(a.value.Data) > keepWarm/4
 	p.service += (min(a.service, time.Second) - p.service) / 8
 	p.stats.Service += a.service
+	w.ran += a.service
 	if !w.served {
 		w.served = true
 		p.proved()

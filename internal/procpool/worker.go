@@ -70,8 +70,9 @@ type worker struct {
 	threads []tandem.ThreadView // the same in the kernel's words
 	killed  atomic.Pointer[killing]
 	before  evidence.Kills
-	begun   int64 // when it was started
-	done    int64 // tasks it has answered
+	begun   int64         // when it was started
+	done    int64         // tasks it has answered
+	ran     time.Duration // their handlers
 	charges []charge
 
 	flushing chan struct{} // wakes the flusher
