@@ -20,7 +20,7 @@ var layer = map[string]int{
 	"tandem": 0, "tandem/internal/supervise": 0, "tandem/sdk/python": 0, "tandem/internal/arena": 0,
 	"tandem/internal/wire": 1, "tandem/internal/queue": 1, "tandem/internal/proc": 1, "tandem/internal/expr": 1, "tandem/internal/limit": 1, "tandem/internal/evidence": 1, "tandem/internal/advise": 1,
 	"tandem/internal/source": 2, "tandem/internal/sink": 2, "tandem/internal/gopool": 2, "tandem/internal/procpool": 2,
-	"tandem/internal/measure": 2, "tandem/internal/handler": 2, "tandem/internal/sqlite": 2, "tandem/internal/journal": 2, "tandem/worker": 2, "tandem/tandemtest": 2,
+	"tandem/internal/measure": 2, "tandem/internal/handler": 2, "tandem/internal/sqlite": 2, "tandem/internal/journal": 2, "tandem/internal/live": 2, "tandem/worker": 2, "tandem/tandemtest": 2,
 	"tandem/engine": 3, "tandem/internal/runs": 3,
 	"tandem/internal/flowfile": 4, "tandem/internal/demo": 4, "tandem/internal/mapper": 4,
 	"tandem/internal/cli": 5,

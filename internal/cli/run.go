@@ -110,7 +110,7 @@ func (a *app) run(path string, o runOptions) error {
 	if o.json && (file.WritesStdout() || len(o.items) > 0) {
 		return &tandem.Error{Op: "run", On: path, Kind: tandem.KindInvalid, Message: "the sink and --json both want standard output", Hint: `give the sink a file, or leave --json out`}
 	}
-	r := &running{a: a, o: o, file: file, begun: time.Now()}
+	r := &running{a: a, o: o, file: file, begun: time.Now(), stops: make(chan os.Signal, 4)}
 	return r.run()
 }
 
@@ -125,7 +125,10 @@ type running struct {
 	watch *watch
 	fell  *fallen
 	bar   *progress
-	code  atomic.Int64 // of a signal; 0 when none came
+	code  atomic.Int64   // of a signal; 0 when none came
+	stops chan os.Signal // from the system, and from tandem kill
+	told  atomic.Bool    // to stop
+	live  *liveRun       // nil when the run is not kept
 }
 
 func (r *running) run() error {
@@ -148,10 +151,13 @@ func (r *running) run() error {
 		return err
 	}
 	r.fell = r.newFallen()
+	r.live = r.newLive()
+	defer r.live.close()
 	e = engine.New(engine.Config{Run: surroundings.Run, OnEvent: r.watch.event, OnOutput: r.watch.output, OnCrash: r.fell.add, OnEnded: func(t *tandem.Task) {
 		r.watch.ended(t)
 		tables.item(t)
 	}})
+	r.live.serve(e)
 	r.watch.running = func() bool { return e.Snapshot().Items.In > 0 }
 	defer r.signals(e, cancel)()
 
@@ -173,13 +179,14 @@ func (r *running) run() error {
 	report, err := e.Run(ctx, flow)
 	r.bar.stop()
 	r.watch.flush()
+	r.live.close() // before the run is marked as ended
 	report.Run = surroundings.Run
 	return r.end(report, err, tables)
 }
 
 // surroundings opens what the run keeps and says what the flow is built for.
 func (r *running) surroundings() (flowfile.Surroundings, error) {
-	s := flowfile.Surroundings{Cache: cacheDir(), Python: os.Getenv("TANDEM_PYTHON"), Env: os.Environ(), Stdin: r.a.in, Stdout: r.a.out, Items: r.o.items}
+	s := flowfile.Surroundings{Cache: cacheDir(), Python: os.Getenv("TANDEM_PYTHON"), Env: os.Environ(), Stdin: r.a.in, Stdout: r.a.out, Items: r.o.items, Heard: r.watch.command}
 	var err error
 	if r.o.retryFailed {
 		if r.again, err = r.file.ReadFailed(); err != nil {
@@ -214,7 +221,7 @@ func (r *running) surroundings() (flowfile.Surroundings, error) {
 
 // signals listens until the returned function is called: the first drains, the second stops. A drain that SIGTERM asked for has a limit.
 func (r *running) signals(e *engine.Engine, cancel context.CancelCauseFunc) (stop func()) {
-	signals := make(chan os.Signal, 4)
+	signals := r.stops
 	signal.Notify(signals, os.Interrupt, proc.Terminate)
 	ended, gone := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -223,6 +230,7 @@ func (r *running) signals(e *engine.Engine, cancel context.CancelCauseFunc) (sto
 		for n := 0; ; n++ {
 			select {
 			case s := <-signals:
+				r.told.Store(true)
 				r.code.CompareAndSwap(0, int64(map[os.Signal]int{os.Interrupt: exitInterrupted}[s]))
 				r.code.CompareAndSwap(0, exitTerminated)
 				if n > 0 {

@@ -22,13 +22,14 @@ type Surroundings struct {
 	Stdin  io.Reader
 	Stdout io.Writer
 
-	Run      string               // the run's id
-	Tmp      string               // its directory for temporary files
-	Resume   bool                 // the sink goes on behind Position instead of starting afresh
-	Position int64                // what an earlier part of the run knows to be in the sink
-	Ended    func(id string) bool // with Resume: whether an item had ended in the earlier part
-	Again    *Again               // run only the items of the failures' file; nil means the source
-	Items    []string             // run only the items of these ids, outcomes to Stdout and nowhere else; nil means all
+	Run      string                               // the run's id
+	Tmp      string                               // its directory for temporary files
+	Resume   bool                                 // the sink goes on behind Position instead of starting afresh
+	Position int64                                // what an earlier part of the run knows to be in the sink
+	Ended    func(id string) bool                 // with Resume: whether an item had ended in the earlier part
+	Again    *Again                               // run only the items of the failures' file; nil means the source
+	Heard    func(step, item string, line []byte) // told what commands write to standard error, by lines; may be nil
+	Items    []string                             // run only the items of these ids, outcomes to Stdout and nowhere else; nil means all
 }
 
 // Build turns a file into a flow that can run: it finds interpreters, builds Go workers and opens the sink.

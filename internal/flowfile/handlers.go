@@ -19,12 +19,15 @@ func (f *File) command(d *Step, s Surroundings) (engine.Handler, error) {
 	c := handler.CommandConfig{Step: d.Name, Dir: f.Dir, Env: append(slices.Clone(s.Env), proc.Budget(s.Env, d.budget())...), Extra: func(t *tandem.Task) []string {
 		return []string{"TANDEM_RUN_ID=" + s.Run, "TANDEM_STEP=" + d.Name, "TANDEM_ITEM_ID=" + printableID(t.ID), fmt.Sprint("TANDEM_ATTEMPT=", t.Attempts)}
 	}}
+	if s.Heard != nil {
+		c.Heard = func(t *tandem.Task, line []byte) { s.Heard(d.Name, t.ID, line) }
+	}
 	if d.t.stdin != nil {
 		c.Stdin = d.t.stdin.Value
 	}
 	if d.Shell != "" {
 		return engine.Func{Computes: true, Do: handler.Shell(handler.ShellConfig{Step: c.Step, Script: d.t.script, Params: texts(d.t.params),
-			Stdin: c.Stdin, Dir: c.Dir, Env: c.Env, Extra: c.Extra})}, nil
+			Stdin: c.Stdin, Dir: c.Dir, Env: c.Env, Extra: c.Extra, Heard: c.Heard})}, nil
 	}
 	c.Argv = texts(d.t.argv)
 	return engine.Func{Do: handler.Command(c), Computes: true}, nil

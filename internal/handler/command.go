@@ -19,8 +19,9 @@ type CommandConfig struct {
 	Argv  []func(*tandem.Task) (string, error)
 	Stdin func(*tandem.Task) (tandem.Value, error) // nil means nothing to read
 	Dir   string
-	Env   []string                    // nil means ours
-	Extra func(*tandem.Task) []string // NAME=value, added to Env for each attempt; nil means none
+	Env   []string                          // nil means ours
+	Extra func(*tandem.Task) []string       // NAME=value, added to Env for each attempt; nil means none
+	Heard func(t *tandem.Task, line []byte) // told of each line on standard error, which is the listener's only until it returns; may be nil
 }
 
 // Command is the handler of a run step. The result is what the command writes to standard output: text without the last line end, or bytes when
@@ -38,6 +39,7 @@ type ShellConfig struct {
 	Dir    string
 	Env    []string
 	Extra  func(*tandem.Task) []string
+	Heard  func(t *tandem.Task, line []byte)
 }
 
 // Shell is the handler of a shell step; its result is Command's. What an item contributes reaches the script as positional parameters, through standard
@@ -48,7 +50,7 @@ func Shell(c ShellConfig) func(context.Context, *tandem.Task) tandem.Result {
 		return func(*tandem.Task) (string, error) { return s, nil }
 	}
 	argv := []func(*tandem.Task) (string, error){fixed("sh"), fixed("-c"), fixed(c.Script), fixed("tandem")}
-	return program(CommandConfig{Step: c.Step, Argv: append(argv, c.Params...), Stdin: c.Stdin, Dir: c.Dir, Env: c.Env, Extra: c.Extra}, "the script", func(i int) string {
+	return program(CommandConfig{Step: c.Step, Argv: append(argv, c.Params...), Stdin: c.Stdin, Dir: c.Dir, Env: c.Env, Extra: c.Extra, Heard: c.Heard}, "the script", func(i int) string {
 		return fmt.Sprintf("parameter $%d", i-len(argv)+1)
 	})
 }
@@ -61,7 +63,13 @@ func program(c CommandConfig, name string, argument func(i int) string) func(con
 	memory := new(evidence.Memory)
 	return func(ctx context.Context, t *tandem.Task) tandem.Result {
 		end := death{step: c.Step, t: t, before: memory.Before(), shell: name != ""}
-		spec := proc.Command{Dir: c.Dir, Env: c.Env, Output: end.hear, Doomed: end.doomed}
+		said := lines{t: t, heard: c.Heard}
+		spec := proc.Command{Dir: c.Dir, Env: c.Env, Doomed: end.doomed, Output: func(stream int, b []byte) {
+			end.hear(stream, b)
+			if stream == 2 {
+				said.add(b)
+			}
+		}}
 		for i, arg := range c.Argv {
 			s, err := arg(t)
 			if err != nil {
@@ -92,6 +100,7 @@ func program(c CommandConfig, name string, argument func(i int) string) func(con
 			what = spec.Argv[0]
 		}
 		x, err := proc.Run(ctx, spec)
+		said.end()
 		if err != nil {
 			e, _ := err.(*tandem.Error)
 			return fail(tandem.Failed, tandem.KindStart, e.On+": "+e.Message, e.Hint, "")

@@ -57,7 +57,7 @@ func (p *Pool) place(ctx context.Context, place int) {
 			}
 			p.mu.Lock()
 			end = supervise.Idle
-			if w.served || w.inflight > 0 {
+			if w.served || w.inflight > 0 || w.spared {
 				end = supervise.Served
 			}
 			err = w.reason
@@ -148,9 +148,11 @@ func (p *Pool) start(ctx context.Context, place int) (*worker, error) {
 		p.giveArenas(mem)
 		return fail(err)
 	}
+	p.seat(w)
 	stop := context.AfterFunc(ctx, func() { w.kill(tandem.ExitKilledByUs, stoppedRun) })
 	defer stop()
 	if err := w.handshake(); err != nil {
+		p.enlist(place, nil)
 		w.threads = evidence.Threads(w.process.PID())
 		w.kill(tandem.ExitBoot, err.Error())
 		<-w.process.Done()
@@ -163,6 +165,7 @@ func (p *Pool) start(ctx context.Context, place int) (*worker, error) {
 		return fail(err)
 	}
 	w.reading = true
+	p.enlist(place, w)
 	go w.reader()
 	go w.flusher()
 	go w.attend()
@@ -362,6 +365,7 @@ func (w *worker) bury() {
 	var do chores
 	p.mu.Lock()
 	p.stats.CPU += exit.CPU
+	p.delist(w)
 	if i := slices.Index(p.leaving, w); i >= 0 {
 		p.leaving = slices.Delete(p.leaving, i, i+1)
 	}

@@ -104,6 +104,7 @@ type Pool struct {
 	lost     map[*tandem.Task]int
 	lastSeen int64
 	memory   evidence.Memory
+	roll     roll
 }
 
 // New makes a pool; nothing runs before Run.

@@ -51,9 +51,11 @@ type worker struct {
 	progress  int64         // coarse time of the last answer
 
 	// What is known when it dies; see words.go.
-	said    evidence.Tail // its standard error
-	asking  atomic.Bool   // what it writes is meant for us
-	dump    int           // the signal that makes it write its stacks; 0 for none
+	said    evidence.Tail                 // its standard error
+	asking  atomic.Bool                   // what it writes is meant for us
+	tap     atomic.Pointer[evidence.Tail] // takes what it writes while somebody asks from outside; mostly nil
+	spared  bool                          // a person ends it: what it runs is not to blame
+	dump    int                           // the signal that makes it write its stacks; 0 for none
 	words   sync.WaitGroup
 	hung    *tandem.Stack       // where the handler was when it was asked; read after words.Wait
 	threads []tandem.ThreadView // the same in the kernel's words
