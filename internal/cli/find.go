@@ -116,7 +116,7 @@ func findWorker(op, run, name string) (target, error) {
 				}
 			}
 		}
-		if pid > 0 && len(found) == 0 && slices.Contains(live.Ancestors(pid), e.PID) {
+		if pid > 0 && len(found) == 0 && (pid == e.PID || slices.Contains(live.Ancestors(pid), e.PID)) {
 			found = append(found, target{run: e, pid: pid})
 		}
 	}

@@ -102,7 +102,10 @@ func (l *liveRun) state(e *engine.Engine, items int) live.State {
 		step := live.Step{Name: p.Name, Mode: p.Pool.Mode, Because: p.Because, Ended: p.Ended, Bad: p.Bad, Rate: rates[i], InFlight: p.Pool.Running, Limit: p.Pool.Concurrency,
 			Queue: p.Queue, QueueFull: p.QueueFull, Waiting: p.Waiting, Paused: p.Paused, Lost: p.Pool.Crashes}
 		if i < len(looks) {
-			step.Workers, step.Running, step.Total = looks[i].Workers, looks[i].Running, looks[i].Total
+			step.Workers, step.Running, step.RunningTotal = looks[i].Workers, looks[i].Running, looks[i].Total
+		}
+		for _, w := range step.Workers {
+			step.RunningTotal += len(w.Running)
 		}
 		for k := range step.Workers {
 			for j := range step.Workers[k].Running {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,6 +22,7 @@ import (
 type psRun struct {
 	Run       string      `json:"run"`
 	Flow      string      `json:"flow"`
+	Name      string      `json:"name,omitempty"`
 	State     runs.State  `json:"state"`
 	Fate      string      `json:"fate,omitempty"` // of one that is not going on
 	PID       int         `json:"pid"`
@@ -35,12 +37,13 @@ type psRun struct {
 type psProcess struct {
 	live.Process
 	Role     string             `json:"role"`             // worker, command, child
-	Worker   string             `json:"name,omitempty"`   // thumb/1, or the step of a command
+	Worker   string             `json:"worker,omitempty"` // thumb/1, or the step of a command
 	View     *tandem.WorkerView `json:"view,omitempty"`   // what the run knows of a worker
 	Share    *float64           `json:"cpu_share"`        // of one processor, while we looked; null when it is not known
 	Life     live.Life          `json:"life"`             // NEW, RUNNABLE, BLOCKED, WAITING, TIMED_WAITING, TERMINATED
 	Observed bool               `json:"observed"`         // the kernel says so
 	Detail   []psThread         `json:"detail,omitempty"` // its threads
+	top      int                // the worker or command that it came of
 }
 
 type psThread struct {
@@ -165,7 +168,7 @@ func look(entries []runs.Entry, o psOptions) (all []psRun) {
 		return &s
 	}
 	for i, e := range entries {
-		r := psRun{Run: e.ID, Flow: e.Flow, State: e.State, PID: e.PID, Dir: e.Path, Started: e.Started, Processes: []psProcess{}}
+		r := psRun{Run: e.ID, Flow: e.Flow, Name: e.Name, State: e.State, PID: e.PID, Dir: e.Path, Started: e.Started, Processes: []psProcess{}}
 		if e.State != runs.Running {
 			r.Fate = fate(e)
 			all = append(all, r)
@@ -198,7 +201,7 @@ func processes(tree []live.Process, state *live.State, share func(int, time.Dura
 			}
 		}
 	}
-	name := map[int]string{} // of those that are shown, by pid
+	name, top := map[int]string{}, map[int]int{} // of those that are shown, by pid
 	all := []psProcess{}
 	for i, old := range tree {
 		p, ok := live.Look(old.PID)
@@ -207,11 +210,12 @@ func processes(tree []live.Process, state *live.State, share func(int, time.Dura
 		}
 		r := psProcess{Process: p, Role: "child", View: views[p.PID], Share: share(p.PID, p.CPU)}
 		parent, under := name[p.Parent]
+		r.top = p.PID
 		switch {
 		case r.View != nil:
 			r.Role, r.Worker = "worker", r.View.Worker
 		case under:
-			r.Worker = parent
+			r.Worker, r.top = parent, top[p.Parent]
 		case ours(p, tree[0]):
 			continue
 		case p.Place > 0 && p.Step != "":
@@ -219,7 +223,7 @@ func processes(tree []live.Process, state *live.State, share func(int, time.Dura
 		default:
 			r.Role, r.Worker = "command", p.Step
 		}
-		name[p.PID] = r.Worker
+		name[p.PID], top[p.PID] = r.Worker, r.top
 		list := live.Threads(p.PID, shownThreads)
 		if r.View != nil {
 			r.Life, r.Observed = live.LifeOf(r.View.State, list)
@@ -241,7 +245,9 @@ func processes(tree []live.Process, state *live.State, share func(int, time.Dura
 			}
 		}
 	}
-	slices.SortStableFunc(all, func(a, b psProcess) int { return strings.Compare(byNumber(a.Worker), byNumber(b.Worker)) })
+	slices.SortStableFunc(all, func(a, b psProcess) int {
+		return cmp.Or(strings.Compare(byNumber(a.Worker), byNumber(b.Worker)), cmp.Compare(a.top, b.top))
+	})
 	return all
 }
 

@@ -14,6 +14,9 @@ import (
 // psText writes one run as a table.
 func (a *app) psText(b *strings.Builder, r psRun, o psOptions) {
 	flow := filepath.Base(r.Flow)
+	if r.Flow == mapFlow {
+		flow = "map " + r.Name
+	}
 	if r.State != runs.Running {
 		fmt.Fprintf(b, "%s  %s  %s\n", r.Run, flow, a.yellow(oneLine(r.Fate, 400)))
 		return
@@ -24,7 +27,7 @@ func (a *app) psText(b *strings.Builder, r psRun, o psOptions) {
 	}
 	if r.Live != nil {
 		for _, s := range r.Live.Steps {
-			fmt.Fprintf(b, "  %-16s %-10s %8s done %7s/s  %4d in flight of %-5d queue %-5d%s\n", oneLine(s.Name, 16), s.Mode, count(s.Ended), rate(s.Rate), s.InFlight, s.Limit, s.Queue, a.psStep(s))
+			fmt.Fprintf(b, "  %-16s %-10s %8s done %7s/s  %4d running of %-5d queue %-5d%s\n", oneLine(s.Name, 16), s.Mode, count(s.Ended), rate(s.Rate), s.RunningTotal, s.Limit, s.Queue, a.psStep(s))
 		}
 	}
 	if len(r.Processes) > 0 {
@@ -112,13 +115,13 @@ func (a *app) psLine(b *strings.Builder, p psProcess) {
 func oneLineOf(s string) string { return strings.TrimRight(strings.ReplaceAll(s, "\n", `\n`), " ") }
 
 func psRunning(b *strings.Builder, s live.Step, most int) {
-	if s.Total == 0 || most == 0 {
+	if len(s.Running) == 0 || most == 0 {
 		return
 	}
 	shown := s.Running[:min(most, len(s.Running))]
-	head := fmt.Sprintf("%d in flight", s.Total)
-	if len(shown) < s.Total {
-		head = fmt.Sprintf("showing %d of %s in flight, the longest first", len(shown), count(int64(s.Total)))
+	head := fmt.Sprintf("%d running", s.RunningTotal)
+	if len(shown) < s.RunningTotal {
+		head = fmt.Sprintf("showing %d of %s that run, the longest first", len(shown), count(int64(s.RunningTotal)))
 	}
 	fmt.Fprintf(b, "  %s: %s\n", oneLine(s.Name, 40), head)
 	for _, one := range shown {

@@ -24,9 +24,9 @@ type Process struct {
 	RSS     int64         `json:"rss_bytes"`
 	Age     time.Duration `json:"age_ns"`
 	Threads int           `json:"threads"`
-	Step    string        `json:"step,omitempty"`   // of the step of a run that started it, as its environment says
-	Place   int           `json:"worker,omitempty"` // the number of the worker
-	Item    string        `json:"item,omitempty"`   // for which a command runs
+	Step    string        `json:"step,omitempty"`  // of the step of a run that started it, as its environment says
+	Place   int           `json:"place,omitempty"` // the number of the worker
+	Item    string        `json:"item,omitempty"`  // for which a command runs
 	Run     string        `json:"run,omitempty"`
 }
 

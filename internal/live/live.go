@@ -73,22 +73,22 @@ type Items struct {
 
 // Step is one step of a run as it is now.
 type Step struct {
-	Name      string              `json:"name"`
-	Mode      tandem.Mode         `json:"mode"`
-	Because   string              `json:"because,omitempty"`
-	Ended     int64               `json:"ended"`
-	Bad       int64               `json:"bad"`
-	Rate      float64             `json:"rate"`      // items a second, since the state was last asked for, or since the start
-	InFlight  int                 `json:"in_flight"` // items given to the pool that have not ended
-	Limit     int                 `json:"limit"`     // how many may be
-	Queue     int                 `json:"queue"`
-	QueueFull float64             `json:"queue_full"` // 0 to 1
-	Waiting   int                 `json:"waiting"`    // items that wait for another attempt
-	Paused    string              `json:"paused,omitempty"`
-	Lost      int64               `json:"lost"` // workers that died or were killed
-	Workers   []tandem.WorkerView `json:"workers,omitempty"`
-	Running   []tandem.Running    `json:"running,omitempty"` // of a step in goroutines: the longest first
-	Total     int                 `json:"running_total"`     // how many of those there are
+	Name         string              `json:"name"`
+	Mode         tandem.Mode         `json:"mode"`
+	Because      string              `json:"because,omitempty"`
+	Ended        int64               `json:"ended"`
+	Bad          int64               `json:"bad"`
+	Rate         float64             `json:"rate"`      // items a second, since the state was last asked for, or since the start
+	InFlight     int                 `json:"in_flight"` // items given to the pool that have not ended
+	Limit        int                 `json:"limit"`     // how many may be
+	Queue        int                 `json:"queue"`
+	QueueFull    float64             `json:"queue_full"` // 0 to 1
+	Waiting      int                 `json:"waiting"`    // items that wait for another attempt
+	Paused       string              `json:"paused,omitempty"`
+	Lost         int64               `json:"lost"` // workers that died or were killed
+	Workers      []tandem.WorkerView `json:"workers,omitempty"`
+	Running      []tandem.Running    `json:"running,omitempty"` // of a step in goroutines: the longest first
+	RunningTotal int                 `json:"running_total"`     // items that handlers work on now, in workers and in goroutines
 }
 
 // Record is one thing that happened: a line that was printed, or an event.
