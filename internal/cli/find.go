@@ -98,14 +98,14 @@ func findWorker(op, run, name string) (target, error) {
 	}
 	pid := number(name)
 	var found []target
-	var quiet error
+	var quiet []string // runs that do not answer
 	for _, e := range all {
 		a, err := live.Ask(e.Path, live.Request{Ask: "state", Items: 1}, answerWithin)
 		if err != nil {
 			if !errors.Is(err, live.ErrSilent) {
 				return target{}, err
 			}
-			quiet = err
+			quiet = append(quiet, e.ID)
 		}
 		if a.State != nil {
 			for _, s := range a.State.Steps {
@@ -129,8 +129,8 @@ func findWorker(op, run, name string) (target, error) {
 			ids[i] = f.run.ID
 		}
 		return target{}, wrong("several runs have such a worker: "+strings.Join(ids, ", "), "name the run before it: tandem "+strings.Fields(op)[0]+" "+ids[0]+" "+name)
-	case quiet != nil:
-		return target{}, wrong("a run does not answer, so its workers have no names here: "+quiet.Error(), "tandem ps shows its processes; give the number of one")
+	case pid == 0 && len(quiet) > 0:
+		return target{}, wrong("no run that is going on has such a worker; not asked could be, because they do not answer: "+strings.Join(quiet, ", "), "tandem ps shows their processes; give the number of one")
 	case pid > 0:
 		return target{}, wrong("that process is of no run that is going on", "tandem ps lists those that are")
 	}
