@@ -17,7 +17,7 @@ const (
 	olderName = "output.old.jsonl"
 	logSize   = 8 << 20
 	perSecond = 4 << 20
-	flushLate = 100 * time.Millisecond // a record is in the file after so long
+	flushLate = 10 * time.Millisecond // a record is in the file after so long, and at once when few come: then little is missing of a run that is killed
 )
 
 // Log keeps what a run printed and what happened. Safe for many callers; none of them waits for the disk but for a write into the page cache.
@@ -25,17 +25,18 @@ type Log struct {
 	dir string
 	max int64 // bytes in a file
 
-	mu     sync.Mutex
-	file   *os.File
-	w      *bufio.Writer
-	size   int64
-	n      int64 // records in the file
-	older  int64 // and in the one before
-	lost   int64 // records that fell out, or came too fast, and have not been told of
-	second time.Time
-	room   int64 // bytes left in this second
-	late   *time.Timer
-	err    error
+	mu      sync.Mutex
+	file    *os.File
+	w       *bufio.Writer
+	size    int64
+	n       int64 // records in the file
+	older   int64 // and in the one before
+	lost    int64 // records that fell out, or came too fast, and have not been told of
+	flushed time.Time
+	second  time.Time
+	room    int64 // bytes left in this second
+	late    *time.Timer
+	err     error
 }
 
 // OpenLog begins the log of the run in dir, or goes on with it.
@@ -105,12 +106,16 @@ func (l *Log) Add(r Record) {
 		}
 		l.lost = 0
 	}
-	if l.w.Buffered() == 0 {
+	before := l.w.Buffered()
+	n, err := l.w.Write(append(b, '\n'))
+	l.size, l.n, l.err = l.size+int64(n), l.n+1, err
+	switch now := time.Now(); {
+	case err != nil:
+	case now.Sub(l.flushed) > flushLate:
+		l.flushed, l.err = now, l.w.Flush()
+	case before == 0:
 		l.late.Reset(flushLate)
 	}
-	n, err := l.w.Write(append(b, '\n'))
-	l.size, l.n = l.size+int64(n), l.n+1
-	l.err = err
 }
 
 // turn begins a new file; the oldest goes.
@@ -138,7 +143,7 @@ func (l *Log) Flush() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.err == nil && l.file != nil {
-		l.err = l.w.Flush()
+		l.flushed, l.err = time.Now(), l.w.Flush()
 	}
 }
 
