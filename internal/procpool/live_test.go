@@ -72,7 +72,9 @@ func TestAUserKillsAWorkerAndNoItemPays(t *testing.T) {
 		if err := p.KillWorker(place - 1); err != nil {
 			t.Fatal(i, err)
 		}
-		until(t, p, func(now tandem.WorkerView) bool { return now.Worker == v.Worker && now.PID != v.PID && now.Restarts > 0 })
+		until(t, p, func(now tandem.WorkerView) bool {
+			return now.Worker == v.Worker && now.PID != v.PID && now.Restarts > 0
+		})
 	}
 	select {
 	case <-c.done:
