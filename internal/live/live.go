@@ -1,6 +1,6 @@
 // Package live is how a run that is going on is seen and told from outside: a socket in its directory, and a file of what its handlers printed.
 //
-//   - A run serves requests on a Unix socket that only its user may use. Each is one line of JSON, and so is its answer; both carry a version. There is no port
+//   - A run serves requests on a Unix socket that only its user and root may use, and nothing that the run has started. Each is one line of JSON, and so is its answer; both carry a version. There is no port
 //     and no daemon. A socket that a killed run has left answers nobody: whether the run goes on is told by the lock on its directory, never by the socket.
 //   - Nobody pays while nobody asks: a goroutine waits in accept, and events go nowhere until somebody follows them.
 //   - Whoever follows and does not keep up loses records, and is told how many. The run never waits for those who look.

@@ -9,11 +9,13 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
 
 	"tandem"
+	"tandem/internal/proc"
 )
 
 // SocketName is the socket's name in a run's directory.
@@ -97,7 +99,7 @@ func (s *Server) Close() {
 
 func (s *Server) accept() {
 	for {
-		c, err := s.l.Accept()
+		c, err := s.l.AcceptUnix()
 		if err != nil {
 			s.mu.Lock()
 			shut := s.shut
@@ -108,13 +110,15 @@ func (s *Server) accept() {
 			time.Sleep(50 * time.Millisecond) // no descriptor is left for a moment
 			continue
 		}
+		if why := stranger(c); why != "" {
+			refuse(c, why, "ask from a shell of the run's user")
+			continue
+		}
 		s.mu.Lock()
 		n := len(s.open)
 		if s.shut || n >= mostCallers {
 			s.mu.Unlock()
-			_ = c.SetDeadline(time.Now().Add(time.Second))
-			_ = json.NewEncoder(c).Encode(Answer{Version: Version, Error: &Failure{Kind: tandem.KindInvalid, Message: "too many ask at a time", Hint: "try again"}})
-			c.Close()
+			refuse(c, "too many ask at a time", "try again")
 			continue
 		}
 		s.open[c] = true
@@ -127,6 +131,26 @@ func (s *Server) accept() {
 			s.mu.Unlock()
 		})
 	}
+}
+
+// stranger says why a caller may not ask: it is another user's, or was started by the run itself. A handler must not steer its own run, least of all from a sandbox.
+func stranger(c *net.UnixConn) string {
+	pid, uid, err := proc.Peer(c)
+	switch {
+	case err != nil:
+		return "the system does not say who asks: " + err.Error()
+	case uid != 0 && uid != os.Geteuid():
+		return "the run belongs to another user"
+	case pid == 0 || slices.Contains(Ancestors(pid), os.Getpid()):
+		return "what a run has started may not ask it"
+	}
+	return ""
+}
+
+func refuse(c net.Conn, why, hint string) {
+	_ = c.SetDeadline(time.Now().Add(time.Second))
+	_ = json.NewEncoder(c).Encode(Answer{Version: Version, Error: &Failure{Op: "ask the run", Kind: tandem.KindInvalid, Message: why, Hint: hint}})
+	c.Close()
 }
 
 // talk answers one caller until it has no more questions.
