@@ -110,12 +110,14 @@ func (a *app) killRun(e runs.Entry, o killOptions) error {
 	if e.State != runs.Running {
 		return &tandem.Error{Op: "kill", On: e.ID, Kind: tandem.KindInvalid, Message: "it is not going on: " + fate(e), Hint: "tandem ps lists those that are"}
 	}
-	held, herr := proc.Hold(e.PID)
-	if herr != nil {
+	held, herr := proc.Hold(e.PID) // of another PID namespace it cannot be held
+	if herr == nil {
+		defer held.Close()
+	}
+	_, err := live.Ask(e.Path, live.Request{Ask: "stop", Now: o.now}, answerWithin)
+	if errors.Is(err, live.ErrSilent) && herr != nil {
 		return killError("run "+e.ID, herr)
 	}
-	defer held.Close()
-	_, err := live.Ask(e.Path, live.Request{Ask: "stop", Now: o.now}, answerWithin)
 	if errors.Is(err, live.ErrSilent) { // the signals mean the same
 		for range map[bool]int{false: 1, true: 2}[o.now] {
 			if err = held.Terminate(); err != nil {
@@ -135,7 +137,11 @@ func (a *app) killRun(e runs.Entry, o killOptions) error {
 	if o.leave {
 		return nil
 	}
-	for !held.Ended(time.Hour) {
+	for stillGoing(e) {
+		time.Sleep(50 * time.Millisecond)
+	}
+	if herr == nil {
+		held.Ended(5 * time.Second)
 	}
 	fmt.Fprintf(a.err, "run %s has ended\n", e.ID)
 	return nil
