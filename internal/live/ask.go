@@ -26,12 +26,10 @@ func Ask(dir string, q Request, within time.Duration) (Answer, error) {
 	defer c.Close()
 	_ = c.SetDeadline(time.Now().Add(within))
 	q.Version = Version
-	if err := json.NewEncoder(c).Encode(q); err != nil {
-		return Answer{}, silent(err)
-	}
+	werr := json.NewEncoder(c).Encode(q) // a run that refuses may have hung up already: it says why all the same
 	var a Answer
 	if err := json.NewDecoder(bufio.NewReader(c)).Decode(&a); err != nil {
-		return Answer{}, silent(err)
+		return Answer{}, silent(cmp.Or(werr, err))
 	}
 	if a.Error != nil {
 		return a, a.Error.err()
@@ -47,16 +45,14 @@ func Follow(ctx context.Context, dir string, hear func(Record)) error {
 	}
 	defer c.Close()
 	defer context.AfterFunc(ctx, func() { c.Close() })()
-	if err := json.NewEncoder(c).Encode(Request{Version: Version, Ask: "follow"}); err != nil {
-		return silent(err)
-	}
+	werr := json.NewEncoder(c).Encode(Request{Version: Version, Ask: "follow"})
 	for d := json.NewDecoder(bufio.NewReader(c)); ; {
 		var a Answer
 		err := d.Decode(&a)
 		switch {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
-		case errors.Is(err, io.EOF):
+		case errors.Is(err, io.EOF) && werr == nil:
 			return nil
 		case err != nil:
 			return silent(err)
