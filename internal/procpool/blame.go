@@ -35,7 +35,7 @@ func (p *Pool) inherit(w *worker, exit proc.Exit, stack *tandem.Stack, do *chore
 			}
 			w.drop(uint32(i))
 		case s.task == nil || s.seq == 0: // free, or put back by who copies its value
-		case running[s.id(uint32(i))] && !w.spared && !(w.suspect && w.abandoned > 0): // one that began while we asked about another is not to blame
+		case running[s.id(uint32(i))] && !w.byUser && !(w.suspect && w.abandoned > 0): // one that began while we asked about another is not to blame
 			blamed, hurt = true, true
 			p.crash(w, uint32(i), exit, stack, do)
 		default:
@@ -45,7 +45,7 @@ func (p *Pool) inherit(w *worker, exit proc.Exit, stack *tandem.Stack, do *chore
 	if len(back) == 0 {
 		return hurt
 	}
-	if w.spared {
+	if w.byUser {
 		p.giveBack(w, back)
 		return hurt
 	}

@@ -46,7 +46,7 @@ func (w *worker) say(d *tandem.Dump, java, ends bool) {
 	if ends {
 		why := "asked by the user where it was (tandem dump --end), which ended it"
 		p.mu.Lock()
-		w.spared = true
+		w.byUser = true
 		if w.reason == nil {
 			w.reason = &tandem.Error{Kind: tandem.KindCrash, Message: why}
 		}

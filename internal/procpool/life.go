@@ -57,7 +57,7 @@ func (p *Pool) place(ctx context.Context, place int) {
 			}
 			p.mu.Lock()
 			end = supervise.Idle
-			if w.served || w.inflight > 0 || w.spared {
+			if w.served || w.inflight > 0 || w.byUser {
 				end = supervise.Served
 			}
 			err = w.reason

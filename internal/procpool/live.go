@@ -133,7 +133,7 @@ func (p *Pool) KillWorker(place int) error {
 		err = &tandem.Error{Op: "kill worker", On: w.name(), Kind: tandem.KindInvalid, Message: "it is being killed already: " + w.reason.Message}
 	}
 	if err == nil {
-		w.spared = true
+		w.byUser = true
 		if w.reason == nil {
 			w.reason = &tandem.Error{Kind: tandem.KindCrash, Message: killedByUser}
 		}

@@ -54,7 +54,7 @@ type worker struct {
 	said    evidence.Tail                 // its standard error
 	asking  atomic.Bool                   // what it writes is meant for us
 	tap     atomic.Pointer[evidence.Tail] // takes what it writes while somebody asks from outside; mostly nil
-	spared  bool                          // a person ends it: what it runs is not to blame
+	byUser  bool                          // a person ends it: what it runs is not to blame
 	dump    int                           // the signal that makes it write its stacks; 0 for none
 	words   sync.WaitGroup
 	hung    *tandem.Stack       // where the handler was when it was asked; read after words.Wait
