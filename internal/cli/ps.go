@@ -138,15 +138,9 @@ const sampled = 250 * time.Millisecond
 // look asks the runs and the kernel.
 func look(entries []runs.Entry, o psOptions) (all []psRun) {
 	before := map[int]time.Duration{}
-	var trees [][]live.Process
 	begun := time.Now()
 	for _, e := range entries {
-		var tree []live.Process
-		if e.State == runs.Running && e.PID > 0 {
-			tree = live.Tree(e.PID)
-		}
-		trees = append(trees, tree)
-		for _, p := range tree {
+		for _, p := range treeOf(e) {
 			before[p.PID] = p.CPU
 			if o.threads {
 				for _, t := range live.Threads(p.PID, shownThreads) {
@@ -167,7 +161,7 @@ func look(entries []runs.Entry, o psOptions) (all []psRun) {
 		s := max(0, float64(now-old)/float64(dt))
 		return &s
 	}
-	for i, e := range entries {
+	for _, e := range entries {
 		r := psRun{Run: e.ID, Flow: e.Flow, Name: e.Name, State: e.State, PID: e.PID, Dir: e.Path, Started: e.Started, Processes: []psProcess{}}
 		if e.State != runs.Running {
 			r.Fate = fate(e)
@@ -182,10 +176,18 @@ func look(entries []runs.Entry, o psOptions) (all []psRun) {
 			}
 		}
 		r.Live = ans.State
-		r.Processes = processes(trees[i], ans.State, share, o.threads)
+		r.Processes = processes(treeOf(e), ans.State, share, o.threads)
 		all = append(all, r)
 	}
 	return all
+}
+
+// treeOf are the processes of a run that is going on, itself first.
+func treeOf(e runs.Entry) []live.Process {
+	if e.State != runs.Running || e.PID <= 0 {
+		return nil
+	}
+	return live.Tree(e.PID)
 }
 
 // shownThreads bounds how many threads of one process are looked at.
@@ -203,9 +205,8 @@ func processes(tree []live.Process, state *live.State, share func(int, time.Dura
 	}
 	name, top := map[int]string{}, map[int]int{} // of those that are shown, by pid
 	all := []psProcess{}
-	for i, old := range tree {
-		p, ok := live.Look(old.PID)
-		if i == 0 || !ok {
+	for i, p := range tree {
+		if i == 0 {
 			continue
 		}
 		r := psProcess{Process: p, Role: "child", View: views[p.PID], Share: share(p.PID, p.CPU)}

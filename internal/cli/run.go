@@ -29,6 +29,7 @@ type runOptions struct {
 	accept      bool
 	retryFailed bool
 	items       []string
+	attach      string // id of the run to go on with
 	reports     []string
 	drain       time.Duration
 }
@@ -110,7 +111,7 @@ func (a *app) run(path string, o runOptions) error {
 	if o.json && (file.WritesStdout() || len(o.items) > 0) {
 		return &tandem.Error{Op: "run", On: path, Kind: tandem.KindInvalid, Message: "the sink and --json both want standard output", Hint: `give the sink a file, or leave --json out`}
 	}
-	r := &running{a: a, o: o, file: file, begun: time.Now(), stops: make(chan os.Signal, 4)}
+	r := &running{a: a, o: o, file: file, begun: time.Now()}
 	return r.run()
 }
 
@@ -129,12 +130,15 @@ type running struct {
 	stops chan os.Signal // from the system, and from tandem kill
 	told  atomic.Bool    // to stop
 	live  *liveRun       // nil when the run is not kept
+
+	remote *remote // of a run that a cluster works on
 }
 
 func (r *running) run() error {
 	a := r.a
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
+	r.stops = make(chan os.Signal, 4)
 	r.watch = a.newWatch(r.file.Path)
 	tables, err := r.tables()
 	if err != nil {
@@ -161,7 +165,11 @@ func (r *running) run() error {
 	r.watch.running = func() bool { return e.Snapshot().Items.In > 0 }
 	defer r.signals(e, cancel)()
 
+	surroundings.Ends = r.remote != nil
 	flow, err := flowfile.Build(ctx, r.file, surroundings)
+	if err == nil && r.remote != nil {
+		flow, err = r.remote.send(ctx, r, flow)
+	}
 	if err != nil {
 		if r.kept != nil {
 			err = errors.Join(err, r.kept.abandon())
@@ -174,6 +182,9 @@ func (r *running) run() error {
 	r.watch.redact = flow.Redact
 	if r.kept != nil && r.kept.Journal != nil {
 		flow.Journal = r.kept
+	}
+	if r.remote != nil {
+		defer r.remote.close()
 	}
 	r.bar.start()
 	report, err := e.Run(ctx, flow)
@@ -295,6 +306,9 @@ func (r *running) end(report engine.Report, err error, tables *tables) error {
 			a.fail(kerr)
 		}
 	default:
+		if r.remote != nil {
+			r.remote.ended(report, whole, err)
+		}
 		if kerr := r.kept.close(report, whole || r.kept.Journal == nil); kerr != nil && err == nil {
 			a.fail(kerr)
 		}
@@ -303,7 +317,11 @@ func (r *running) end(report engine.Report, err error, tables *tables) error {
 		a.summary(report, r.file, r.watch)
 		r.fell.summary()
 		if r.kept != nil && r.kept.Journal != nil && !whole && len(r.o.items) == 0 && !r.file.WritesStdout() {
-			fmt.Fprintf(a.err, "  go on with: tandem run %s --resume\n", shellWord(r.file.Path))
+			goOn := "tandem run " + shellWord(r.file.Path) + " --resume"
+			if r.remote != nil {
+				goOn = "tandem attach " + r.kept.dir.Run().ID
+			}
+			fmt.Fprintf(a.err, "  go on with: %s\n", goOn)
 			if skipped > 0 {
 				fmt.Fprintf(a.err, "  %s of steps too large for the journal (above 1 MiB): those steps would run again\n", plural(skipped, "result"))
 			}
