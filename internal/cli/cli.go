@@ -92,6 +92,7 @@ A crash costs one item, a timeout really kills.`,
   tandem check flow.yaml         find mistakes without running anything
   tandem run flow.yaml           run a flow
   tandem run flow.yaml --json    and print one document with the totals
+  tandem ps                      see the runs that are going on, every worker and its item
   ls *.png | tandem map convert {} {.}.jpg    run a command for every line, several at a time`,
 		SilenceErrors: true, SilenceUsage: true,
 	}
