@@ -135,7 +135,10 @@ type running struct {
 	watch *watch
 	fell  *fallen
 	bar   *progress
-	code  atomic.Int64 // of a signal; 0 when none came
+	code  atomic.Int64   // of a signal; 0 when none came
+	stops chan os.Signal // from the system, and from tandem kill
+	told  atomic.Bool    // to stop
+	live  *liveRun       // nil when the run is not kept
 
 	remote *remote // of a run that a cluster works on
 }
@@ -144,6 +147,7 @@ func (r *running) run() error {
 	a := r.a
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
+	r.stops = make(chan os.Signal, 4)
 	r.watch = a.newWatch(r.file.Path)
 	tables, err := r.tables()
 	if err != nil {
@@ -160,11 +164,14 @@ func (r *running) run() error {
 		return err
 	}
 	r.fell = r.newFallen()
+	r.live = r.newLive()
+	defer r.live.close()
 	r.lanes = r.openLanes()
 	e = engine.New(engine.Config{Run: surroundings.Run, CoreDir: surroundings.CoreDir, Lanes: r.lanes, OnEvent: r.watch.event, OnOutput: r.watch.output, OnCrash: r.fell.add, OnEnded: func(t *tandem.Task) {
 		r.watch.ended(t)
 		tables.item(t)
 	}})
+	r.live.serve(e)
 	r.watch.running = func() bool { return e.Snapshot().Items.In > 0 }
 	defer r.signals(e, cancel)()
 
@@ -194,13 +201,14 @@ func (r *running) run() error {
 	r.bar.stop()
 	r.watch.flush()
 	r.closeLanes(report.Outcome)
+	r.live.close() // before the run is marked as ended
 	report.Run = surroundings.Run
 	return r.end(report, err, tables)
 }
 
 // surroundings opens what the run keeps and says what the flow is built for.
 func (r *running) surroundings() (flowfile.Surroundings, error) {
-	s := flowfile.Surroundings{Cache: cacheDir(), Python: os.Getenv("TANDEM_PYTHON"), Env: os.Environ(), Stdin: r.a.in, Stdout: r.a.out, Items: r.o.items, OnEvent: r.watch.event}
+	s := flowfile.Surroundings{Cache: cacheDir(), Python: os.Getenv("TANDEM_PYTHON"), Env: os.Environ(), Stdin: r.a.in, Stdout: r.a.out, Items: r.o.items, OnEvent: r.watch.event, Heard: r.watch.command}
 	var err error
 	if r.o.cores != "" {
 		var ok bool
@@ -241,7 +249,7 @@ func (r *running) surroundings() (flowfile.Surroundings, error) {
 
 // signals listens until the returned function is called: the first drains, the second stops. A drain that SIGTERM asked for has a limit.
 func (r *running) signals(e *engine.Engine, cancel context.CancelCauseFunc) (stop func()) {
-	signals := make(chan os.Signal, 4)
+	signals := r.stops
 	signal.Notify(signals, os.Interrupt, proc.Terminate)
 	ended, gone := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -250,6 +258,7 @@ func (r *running) signals(e *engine.Engine, cancel context.CancelCauseFunc) (sto
 		for n := 0; ; n++ {
 			select {
 			case s := <-signals:
+				r.told.Store(true)
 				r.code.CompareAndSwap(0, int64(map[os.Signal]int{os.Interrupt: exitInterrupted}[s]))
 				r.code.CompareAndSwap(0, exitTerminated)
 				if n > 0 {

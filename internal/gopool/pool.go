@@ -62,13 +62,14 @@ type Pool struct {
 	service time.Duration // moving average
 	stats   tandem.PoolState
 	clock   clock
+	seats   map[*seat]struct{} // of the goroutines that run
 }
 
 // New makes a pool; nothing runs before Run.
 func New(cfg Config) *Pool {
 	cfg.Concurrency = max(cmp.Or(cfg.Concurrency, 64), 1)
 	cfg.Grace = cmp.Or(cfg.Grace, 5*time.Second)
-	p := &Pool{cfg: cfg, ready: make(chan struct{}), empty: make(chan struct{}), clock: clock{start: time.Now()}}
+	p := &Pool{cfg: cfg, ready: make(chan struct{}), empty: make(chan struct{}), clock: clock{start: time.Now()}, seats: map[*seat]struct{}{}}
 	p.room.L, p.work.L = &p.mu, &p.mu
 	return p
 }
@@ -231,12 +232,13 @@ func (p *Pool) State() tandem.PoolState {
 }
 
 // take gives a goroutine its next tasks, or nothing when it should end.
-func (p *Pool) take(batch []*tandem.Task) []*tandem.Task {
+func (p *Pool) take(mine *seat, batch []*tandem.Task) []*tandem.Task {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for len(p.pending) == p.first || p.spawned > p.cfg.Concurrency {
 		if p.ended || p.spawned > p.cfg.Concurrency {
 			p.spawned--
+			delete(p.seats, mine)
 			return nil
 		}
 		p.idle++
@@ -248,6 +250,7 @@ func (p *Pool) take(batch []*tandem.Task) []*tandem.Task {
 		n = min(maxBatch, len(p.pending)-p.first)
 	}
 	batch = append(batch[:0], p.pending[p.first:p.first+n]...)
+	mine.note(batch)
 	clear(p.pending[p.first : p.first+n])
 	if p.first += n; p.first == len(p.pending) {
 		p.pending, p.first = p.pending[:0], 0
@@ -259,11 +262,12 @@ func (p *Pool) take(batch []*tandem.Task) []*tandem.Task {
 }
 
 // give completes tasks and counts them.
-func (p *Pool) give(done []*tandem.Task) {
+func (p *Pool) give(mine *seat, done []*tandem.Task) {
 	if len(done) == 0 {
 		return
 	}
 	p.mu.Lock()
+	mine.strike(done)
 	for _, t := range done {
 		p.stats.Attempts++
 		if t.Attempts > 1 {
@@ -305,13 +309,18 @@ func complete(done []*tandem.Task) {
 // serve is one goroutine of the pool.
 func (p *Pool) serve() {
 	var batch, done []*tandem.Task
+	mine := &seat{}
+	p.mu.Lock()
+	p.seats[mine] = struct{}{}
+	p.mu.Unlock()
 	for {
-		if batch = p.take(batch); batch == nil {
+		if batch = p.take(mine, batch); batch == nil {
 			return
 		}
 		done = done[:0]
 		begun := time.Now()
 		first := begun
+		mine.begun.Store(begun.UnixNano())
 		for _, t := range batch {
 			if p.ctx.Err() != nil {
 				t.Result = canceled(context.Cause(p.ctx))
@@ -319,11 +328,11 @@ func (p *Pool) serve() {
 				continue
 			}
 			if len(done) > 0 && begun.Sub(first) > maxHold {
-				p.give(done)
+				p.give(mine, done)
 				done, first = done[:0], begun
 			}
 			if p.cfg.Timeout > 0 {
-				if p.limited(t, begun) {
+				if p.limited(mine, t, begun) {
 					continue // its task has been completed without it
 				}
 			} else {
@@ -335,7 +344,7 @@ func (p *Pool) serve() {
 			begun = now
 			done = append(done, t)
 		}
-		p.give(done)
+		p.give(mine, done)
 	}
 }
 
@@ -356,7 +365,7 @@ func (p *Pool) stopped() bool { return p.ctx.Err() != nil }
 
 // limited runs the handler under the timeout. True means that the handler did not come back in time: its task has ended as timed_out, and the
 // handler had a copy of the task, which nobody reads any more.
-func (p *Pool) limited(t *tandem.Task, begun time.Time) (gone bool) {
+func (p *Pool) limited(mine *seat, t *tandem.Task, begun time.Time) (gone bool) {
 	t.Attempts++
 	ctx, cancel := p.within(begun)
 	defer cancel()
@@ -372,7 +381,7 @@ func (p *Pool) limited(t *tandem.Task, begun time.Time) (gone bool) {
 				p.mu.Lock()
 				p.stuck++
 				p.mu.Unlock()
-				p.give([]*tandem.Task{t})
+				p.give(mine, []*tandem.Task{t})
 			}
 		})
 	}

@@ -35,6 +35,7 @@ func (p *Pool) start(ctx context.Context, place int, life *supervise.Life) (*wor
 		return w, err
 	}
 	w.reading = true
+	p.enlist(place, w)
 	go w.reader()
 	go w.flusher()
 	go w.attend()
@@ -74,11 +75,13 @@ func (p *Pool) spawn(ctx context.Context, place int, life *supervise.Life, limit
 		p.giveArenas(mem)
 		return fail(err)
 	}
+	p.seat(w)
 	life.On(supervise.Exec, now())
 	p.isolated(w.process.Isolation())
 	stop := context.AfterFunc(ctx, func() { w.kill(tandem.ExitKilledByUs, stoppedRun) })
 	defer stop()
 	if err := w.handshake(); err != nil {
+		p.enlist(place, nil)
 		w.threads = evidence.Threads(w.process.PID())
 		w.kill(tandem.ExitBoot, err.Error())
 		ended := w.awaitEnd()
@@ -307,6 +310,7 @@ func (w *worker) bury() {
 	var do chores
 	p.mu.Lock()
 	p.stats.CPU += exit.CPU
+	p.delist(w)
 	if i := slices.Index(p.leaving, w); i >= 0 {
 		p.leaving = slices.Delete(p.leaving, i, i+1)
 	}

@@ -204,7 +204,7 @@ func (p *Pool) after(ctx context.Context, n int, w *worker, at *supervise.Place)
 // ending is how w ended. The mutex is held.
 func (w *worker) ending() supervise.Ending {
 	switch {
-	case w.retired && w.reason == nil:
+	case w.retired && w.reason == nil, w.byUser:
 		return supervise.Meant
 	case w.inflight > 0:
 		return supervise.Charged

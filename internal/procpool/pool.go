@@ -122,6 +122,7 @@ type Pool struct {
 	lost     map[*tandem.Task]int
 	lastSeen int64
 	memory   evidence.Memory
+	roll     roll
 
 	booting sync.Mutex // guards what follows
 	tried   bool       // it is known whether the limit of memory keeps workers from starting

@@ -59,10 +59,12 @@ type worker struct {
 	progress  int64             // coarse time of the last answer
 
 	// What is known when it dies; see words.go.
-	said    evidence.Tail // its standard error
-	asking  atomic.Int32  // what it writes is meant for us
-	asks    sync.Mutex    // one asks at a time
-	dump    int           // the signal that makes it write its stacks; 0 for none
+	said    evidence.Tail                 // its standard error
+	asking  atomic.Int32                  // what it writes is meant for us
+	asks    sync.Mutex                    // one asks at a time
+	tap     atomic.Pointer[evidence.Tail] // takes what it writes while somebody asks from outside; mostly nil
+	byUser  bool                          // a person ends it: what it runs is not to blame
+	dump    int                           // the signal that makes it write its stacks; 0 for none
 	words   sync.WaitGroup
 	softly  *tandem.Stack // where a handler was when its soft limit was over
 	vital   vital
