@@ -105,7 +105,7 @@ func (p *Pool) best() *worker {
 	var best *worker
 	most := 0
 	for _, w := range p.workers {
-		if free := w.window - w.inflight; free > most && w.bytes < maxInline {
+		if free := w.window - w.inflight; free > most && w.bytes < w.mayHold() {
 			best, most = w, free
 		}
 	}
