@@ -28,6 +28,7 @@ type Engine struct {
 	flow     Flow
 	steps    []*step
 
+	cores    atomic.Int64 // processors that may be used now
 	in       atomic.Int64 // items the source gave
 	made     atomic.Int64 // items that a step made out of one, beyond the first
 	srcDone  atomic.Bool
@@ -44,7 +45,9 @@ type Engine struct {
 // New makes an engine.
 func New(cfg Config) *Engine {
 	cfg.Cores = cmp.Or(cfg.Cores, measure.FindCores().Effective())
-	return &Engine{cfg: cfg, start: time.Now(), drain: make(chan struct{}), finished: queue.New(queue.Bounds{Items: 4096})}
+	e := &Engine{cfg: cfg, start: time.Now(), drain: make(chan struct{}), finished: queue.New(queue.Bounds{Items: 4096})}
+	e.cores.Store(int64(cfg.Cores))
+	return e
 }
 
 // Drain stops reading the source; what was accepted goes on to its end. It may be called at any time and more than once.
@@ -97,6 +100,9 @@ func (e *Engine) Run(ctx context.Context, flow Flow) (Report, error) {
 	watch, unwatch := context.WithCancel(ctx)
 	beside.Go(func() { e.follow(watch) })
 	beside.Go(func() { e.observe(watch) })
+	for _, s := range e.steps {
+		beside.Go(func() { s.tune(watch) })
+	}
 	// Senders stop before receivers: source, then each step in turn, then the sink.
 	srcErr := e.source(ctx)
 	for _, s := range e.steps {

@@ -59,7 +59,7 @@ func program(c CommandConfig, name string, argument func(i int) string) func(con
 		return tandem.Result{Outcome: o, Err: &tandem.Error{Op: "run", On: c.Step, Kind: kind, Message: msg, Hint: hint, Trace: trace}}
 	}
 	memory := new(evidence.Memory)
-	return func(ctx context.Context, t *tandem.Task) tandem.Result {
+	return func(ctx context.Context, t *tandem.Task) (r tandem.Result) {
 		end := death{step: c.Step, t: t, before: memory.Before(), shell: name != ""}
 		spec := proc.Command{Dir: c.Dir, Env: c.Env, Output: end.hear, Doomed: end.doomed}
 		for i, arg := range c.Argv {
@@ -96,6 +96,7 @@ func program(c CommandConfig, name string, argument func(i int) string) func(con
 			e, _ := err.(*tandem.Error)
 			return fail(tandem.Failed, tandem.KindStart, e.On+": "+e.Message, e.Hint, "")
 		}
+		defer func() { r.Used = &tandem.Usage{Tasks: 1, Wall: x.WallClock, CPU: x.CPU} }()
 		errs := string(x.Stderr)
 		switch {
 		case x.TooLarge: // first: it was killed for this, whatever else came before it was gone

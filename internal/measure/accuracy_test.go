@@ -21,6 +21,10 @@ var (
 	seed     = flag.Int("seed", 1, "what the corpus derives its constants from")
 	only     = flag.String("only", "", "run only the programs whose names hold this")
 	settings = flag.String("settings", "quiet,hog,pinned", "which settings")
+	handlers = flag.Bool("handlers", false, "run the labelled handlers with mode auto and with every setting of their grid")
+	gridTime = flag.Duration("grid", 1500*time.Millisecond, "with -handlers: how long each setting runs")
+	autoTime = flag.Duration("auto", 5*time.Second, "with -handlers: how long mode auto runs")
+	explain  = flag.Bool("explain", false, "with -handlers: print every decision")
 	rounds   = flag.Int("rounds", 1, "how often")
 )
 

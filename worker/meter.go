@@ -1,0 +1,102 @@
+package worker
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"tandem"
+	"tandem/internal/arena"
+	"tandem/internal/wire"
+)
+
+const (
+	measureEvery = 2 * time.Millisecond   // tasks that begin sooner after a measured one are not measured, when one runs at a time
+	interimEvery = 250 * time.Millisecond // of tasks that take longer it is told meanwhile
+)
+
+// meter adds up what the tasks took, and tells Tandem as section 9 of the protocol says. A Go worker counts by process: what a handler starts is its own.
+type meter struct {
+	s *server
+
+	mu     sync.Mutex
+	active int   // tasks that run
+	since  int64 // when wall was last brought up to date
+	told   atomic.Int64
+	wall   int64
+	tasks  int64
+	at     arena.Usage
+	queue  time.Duration // not yet told
+	queued time.Duration // at the last look
+}
+
+func newMeter(s *server) *meter {
+	m := &meter{s: s, at: arena.Used(), queued: arena.Queued()}
+	go m.look()
+	return m
+}
+
+// enter notes that a task begins.
+func (m *meter) enter(now int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.wall += int64(m.active) * (now - m.since)
+	if m.since = now; m.active == 0 && m.tasks == 0 {
+		m.at = arena.Used() // what happened between the tasks is not theirs
+	}
+	m.active++
+}
+
+// leave notes that it has ended. The frame is to be sent before the task's answer; it may be nil.
+func (m *meter) leave(now int64, id uint64, frames []byte) []byte {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.wall += int64(m.active) * (now - m.since)
+	m.since = now
+	m.active--
+	m.tasks++
+	if now-m.told.Load() < int64(measureEvery) {
+		return frames
+	}
+	if m.tasks > 1 || m.active > 0 {
+		id = 0
+	}
+	return m.tell(now, id, frames)
+}
+
+// tell takes the sums. The mutex is held.
+func (m *meter) tell(now int64, id uint64, frames []byte) []byte {
+	u := arena.Used()
+	used := tandem.Usage{Tasks: m.tasks, Wall: time.Duration(m.wall), CPU: u.CPU - m.at.CPU, Queue: m.queue, Voluntary: u.Voluntary - m.at.Voluntary, Involuntary: u.Involuntary - m.at.Involuntary}
+	m.told.Store(now)
+	m.at, m.wall, m.tasks, m.queue = u, 0, 0, 0
+	return wire.AppendMeasured(frames, id, used)
+}
+
+// look adds up the run queue, and tells of tasks that take long. It lives as long as the process.
+func (m *meter) look() {
+	for {
+		time.Sleep(interimEvery / 2)
+		m.mu.Lock()
+		if m.active == 0 {
+			m.mu.Unlock()
+			continue
+		}
+		q := arena.Queued()
+		m.queue += max(0, q-m.queued)
+		m.queued = q
+		var frame []byte
+		if now := arena.Now(); now-m.told.Load() >= int64(interimEvery) {
+			m.wall += int64(m.active) * (now - m.since)
+			m.since = now
+			frame = m.tell(now, 0, nil)
+		}
+		m.mu.Unlock()
+		if frame != nil {
+			m.s.mu.Lock()
+			m.s.pending = append(m.s.pending, frame...)
+			m.s.mu.Unlock()
+			_ = m.s.flush() // a broken channel shows at the next read
+		}
+	}
+}
