@@ -160,7 +160,7 @@ func (t *Tuner) relearn(s Span) {
 	t.work.cpu = u.CPU.Seconds() / float64(u.Tasks)
 	t.work.crowd = u.Queue.Seconds() > crowded*u.CPU.Seconds()
 	each := u.CPU.Seconds() / t.since.Length.Seconds() / float64(t.now.Workers)
-	if u.Looks >= fewLooksAt && each > .3 {
+	if u.Looks >= fewLooksAt && each > .3 && t.work.total() >= tellsLock.Seconds() {
 		t.work.held, t.work.known = min(1, float64(u.Held)/float64(u.Looks)/each), true
 	}
 	full := each*float64(t.now.Workers) > .6*min(float64(t.now.Workers), s.Cores) || t.work.crowd

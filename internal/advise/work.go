@@ -112,6 +112,7 @@ const (
 	enoughWall = 100 * time.Millisecond
 	longWall   = 500 * time.Millisecond // of tasks none of which has ended
 	fewLooksAt = 10                     // looks at the interpreter lock
+	tellsLock  = 8 * time.Millisecond   // of a task, for looks at the lock to tell anything
 )
 
 // workOf is what a span that ran one task at a time in each worker says about a task; no when that is too little.
@@ -128,15 +129,18 @@ func workOf(s *Span) (w work, ok bool) {
 	queue := min(u.Queue.Seconds()/u.Wall.Seconds(), 1-min(part, 1))
 	w.cpu = part * one
 	w.wait = max(0, 1-queue-part) * one
-	w.held, w.known = heldShare(u)
+	if float64(u.Voluntary) < .3*float64(u.Tasks) {
+		w.wait = 0 // it never gave up its processor, so it did not wait: the time went to who runs below the kernel
+	}
+	w.held, w.known = heldShare(u, one)
 	w.crowd = u.Queue.Seconds() > crowded*u.CPU.Seconds()
 	return w, true
 }
 
-// heldShare is the share of the processor time in which the interpreter lock was held. Where nobody looked, or not often enough, all of it: a worker then
-// computes on one processor.
-func heldShare(u tandem.Usage) (share float64, known bool) {
-	if u.Looks < fewLooksAt || u.Wall <= 0 || u.CPU <= 0 {
+// heldShare is the share of the processor time in which the interpreter lock was held. All of it is assumed where nobody looked often enough, and of tasks so
+// short that they let go of it by themselves before who looks has waited long enough to tell: then a worker computes on one processor.
+func heldShare(u tandem.Usage, task float64) (share float64, known bool) {
+	if u.Looks < fewLooksAt || u.Wall <= 0 || u.CPU <= 0 || task < tellsLock.Seconds() {
 		return 1, false
 	}
 	computes := min(1, u.CPU.Seconds()/u.Wall.Seconds())

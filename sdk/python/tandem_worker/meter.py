@@ -31,75 +31,107 @@ def queued(fd):
 
 
 def used():
-    """(processor nanoseconds, voluntary, involuntary switches) of this process and of the children it has waited for."""
+    """Processor nanoseconds of this process and of the children it has waited for."""
     own, kids = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
-    return int((own.ru_utime + own.ru_stime + kids.ru_utime + kids.ru_stime) * 1e9), own.ru_nvcsw, own.ru_nivcsw
+    return int((own.ru_utime + own.ru_stime + kids.ru_utime + kids.ru_stime) * 1e9)
+
+
+def switches(who=resource.RUSAGE_THREAD):
+    """(voluntary, involuntary) switches of the calling thread."""
+    r = resource.getrusage(who)
+    return r.ru_nvcsw, r.ru_nivcsw
 
 
 class Meter:
-    """Adds up what the tasks took and puts it into the outbox. `add` appends a frame, `flush` sends; both may be called from any thread."""
+    """Adds up what the tasks took and puts it into the outbox. `add` appends a frame, `flush` sends; both may be called from any thread.
 
-    def __init__(self, add, flush):
-        self.add, self.flush = add, flush
+    One thread that runs a span of tasks calls begin and end; several, of which each runs a task, call enter and leave. busy says whether a task runs now."""
+
+    def __init__(self, add, flush, busy):
+        self.add, self.flush, self.busy = add, flush, busy
         self.door = allocate_lock()
-        self.active = self.wall = self.queue = 0
-        self.began = self.told = self.since = 0
-        self.at = used()
-        self.looks = self.held = self.late = 0
+        self.active = self.wall = self.queue = self.tasks = 0
+        self.told = self.since = 0
+        self.at, self.turns = used(), (0, 0)
+        self.looks = self.held = 0
+        self.before = {}  # what each thread's counters said last, by descriptor
         self.main = -1
-        self.before = 0
         start_new_thread(self.look, ())
 
     def begin(self, now):
-        """One thread begins a span of tasks one after the other; it has to be this thread that calls end."""
         if self.main < 0:
             self.main = schedstat()
         with self.door:
-            self.at, self.before = used(), queued(self.main)
-            self.began = self.told = self.since = now
+            self.before[self.main] = queued(self.main)
+            self.at, self.turns = used(), switches()
+            self.told = self.since = now
             self.active = 1
 
     def end(self, now, tasks, ident):
+        then, self.turns = self.turns, switches()
         with self.door:
             self.wall += now - self.since
             self.active = 0
-            self.tell(now, tasks, ident)
+            self.count(self.main)
+            self.tell(tasks, ident, self.turns[0] - then[0], self.turns[1] - then[1])
+
+    def several(self):
+        """From here on enter and leave are called."""
+        with self.door:
+            self.before.clear()
+            self.active = 0
+            self.turns = switches(resource.RUSAGE_SELF)
+
+    def join(self):
+        """A thread that will run tasks begins; its descriptor is for leave and part."""
+        fd = schedstat()
+        with self.door:
+            self.before[fd] = queued(fd)
+        return fd
+
+    def part(self, fd):
+        with self.door:
+            self.count(fd)
+            self.before.pop(fd, None)
+        if fd >= 0:
+            os.close(fd)
 
     def enter(self, now):
-        """One of several threads begins a task."""
         with self.door:
             self.wall += self.active * (now - self.since)
             self.since = now
             self.active += 1
-            if not self.told:
-                self.told = now
+            self.told = self.told or now
 
-    def leave(self, now, queue):
+    def leave(self, now, fd, counts):
+        """counts: the thread's own counters are read, which it need not do after every short task."""
         with self.door:
             self.wall += self.active * (now - self.since)
             self.since = now
             self.active -= 1
-            self.queue += queue
-            self.began += 1  # tasks since it was told
+            self.tasks += 1
+            if counts:
+                self.count(fd)
             if now - self.told >= EVERY_NS:
                 self.told = now
-                self.tell(now, self.began, 0)
-                self.began = 0
+                self.tell_all()
 
-    def tell(self, now, tasks, ident):
+    def count(self, fd):
+        """The door is held."""
+        queue = queued(fd)
+        self.queue += queue - self.before.get(fd, queue)
+        self.before[fd] = queue
+
+    def tell_all(self):
+        then, self.turns = self.turns, switches(resource.RUSAGE_SELF)
+        tasks, self.tasks = self.tasks, 0
+        self.tell(tasks, 0, self.turns[0] - then[0], self.turns[1] - then[1])
+
+    def tell(self, tasks, ident, voluntary, involuntary):
         """The door is held."""
         then, self.at = self.at, used()
-        if self.main >= 0:
-            queue = queued(self.main)
-            self.queue += queue - self.before
-            self.before = queue
-        looks, self.looks, held, self.held, late, self.late = self.looks, 0, self.held, 0, self.late, 0
-        wall, self.wall, queue, self.queue = self.wall, 0, self.queue, 0
-        now = self.at
-        self.add(
-            head.pack(16 + figures.size, MEASURED, 0, 0, ident)
-            + figures.pack(tasks, wall, max(0, now[0] - then[0]), max(0, queue), now[1] - then[1], now[2] - then[2], looks, held, late)
-        )
+        wall, self.wall, queue, self.queue, looks, self.looks, held, self.held = self.wall, 0, self.queue, 0, self.looks, 0, self.held, 0
+        self.add(frame(tasks, ident, wall, self.at - then, queue, voluntary, involuntary, looks, held, 0))
 
     def look(self):
         """Looks now and then whether the interpreter lock is held: whoever wakes up while it is has to wait for it. It also tells of tasks that take long."""
@@ -111,11 +143,10 @@ class Meter:
             begun = monotonic_ns()
             sleep(nap)
             now = monotonic_ns()
-            waited = now - begun - int(nap * 1e9)
             queue = queued(own)
-            waited -= queue - before
+            waited = now - begun - int(nap * 1e9) - (queue - before)
             before = queue
-            if not self.active:
+            if not self.busy():
                 if turn > 50:
                     sleep(0.1)
                 continue
@@ -123,13 +154,24 @@ class Meter:
             if waited > 300e6 * sys.getswitchinterval():
                 self.held += 1
             with self.door:
-                if not self.active or now - max(self.told, 0) < INTERIM_NS:
+                if not self.active or now - self.told < INTERIM_NS:
                     continue
                 self.told = now
                 self.wall += self.active * max(0, now - self.since)
-                self.since = now
-                self.tell(now, 0, 0)
+                self.since = max(now, self.since)
+                for fd in self.before:
+                    self.count(fd)
+                if self.main in self.before:
+                    self.tell(0, 0, 0, 0)
+                else:
+                    self.tell_all()
             self.flush()
+
+
+def frame(tasks, ident, wall, cpu, queue, voluntary, involuntary, looks, held, late):
+    return head.pack(16 + figures.size, MEASURED, 0, 0, ident) + figures.pack(
+        tasks, max(0, wall), max(0, cpu), max(0, queue), max(0, voluntary), max(0, involuntary), looks, held, max(0, late)
+    )
 
 
 class LoopMeter:
@@ -141,16 +183,14 @@ class LoopMeter:
 
     def begin(self, now):
         self.since = self.beaten = now
-        self.at, self.before = used(), queued(self.fd)
+        self.at, self.before, self.turns = used(), queued(self.fd), switches()
 
     def turn(self, now, beat):
         self.late += max(0, now - self.beaten - int(beat * 1e9))
         self.beaten = now
 
     def tell(self, finished):
-        then, before, since, late = self.at, self.before, self.since, self.late
+        at, before, turns, since, late, counted = self.at, self.before, self.turns, self.since, self.late, self.counted
         self.begin(monotonic_ns())
-        tasks, self.counted, self.late = finished - self.counted, finished, 0
-        return head.pack(16 + figures.size, MEASURED, 0, 0, 0) + figures.pack(
-            tasks, self.since - since, max(0, self.at[0] - then[0]), max(0, self.before - before), self.at[1] - then[1], self.at[2] - then[2], 0, 0, late
-        )
+        self.counted, self.late = finished, 0
+        return frame(finished - counted, 0, self.since - since, self.at - at, self.before - before, self.turns[0] - turns[0], self.turns[1] - turns[1], 0, 0, late)

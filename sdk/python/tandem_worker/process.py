@@ -31,7 +31,7 @@ def serve(ch, call, decode, encode, kwargs, raw, measure=False):
     if measure:
         from .meter import EVERY_NS, Meter
 
-        meter = Meter(add, flush)
+        meter = Meter(add, flush, lambda: control[SLOTS + 1])
 
     while True:
         n = recv_into(view[have:])

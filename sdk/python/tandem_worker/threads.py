@@ -8,16 +8,16 @@ from .values import TooLarge, end_view, error_body
 
 def serve(ch, call, decode, encode, kwargs, threads, measure=False, box=None, meter=None, done=0):
     """Runs `threads` tasks at a time until DRAIN, or as many as the control page says. box, meter, done: of the mode before, when this one takes over."""
-    import os
     import threading
     from queue import SimpleQueue
 
     control, box = ch.control, box or Outbox(ch.sock)
     if measure or meter:
-        from .meter import EVERY_NS, Meter, queued, schedstat
+        from .meter import EVERY_NS, Meter
 
-        meter = meter or Meter(box.frames.append, box.flush)
-        meter.began, meter.main = 0, -1  # of several threads each counts its own queue
+        meter = meter or Meter(box.frames.append, box.flush, None)
+        meter.busy = lambda: meter.active
+        meter.several()
     tasks = SimpleQueue()
     order = threading.Lock()  # taking a task and counting it as started are one step
     door = threading.Lock()  # the order of the out-arena's ring is the order of the frames: placing and adding are one step
@@ -28,14 +28,13 @@ def serve(ch, call, decode, encode, kwargs, threads, measure=False, box=None, me
 
     def work(slot):
         nonlocal started, finished
-        last = before = 0
-        fd = schedstat() if meter else -1
+        last, fd = 0, meter.join() if meter else -1
         while True:
             with order:
                 if slot >= (control[AT_ONCE] or threads):
                     del alive[slot]
-                    if fd >= 0:
-                        os.close(fd)
+                    if meter:
+                        meter.part(fd)
                     ended.release()
                     return
                 task = tasks.get()
@@ -64,11 +63,10 @@ def serve(ch, call, decode, encode, kwargs, threads, measure=False, box=None, me
             took = monotonic_ns() - begun
             control[SLOTS + 2 * slot + 1] = 0
             if meter:
-                queue = 0
-                if begun + took - last >= EVERY_NS:
-                    last, was, before = begun + took, before, queued(fd)
-                    queue = before - was
-                meter.leave(begun + took, queue)
+                counts = begun + took - last >= EVERY_NS
+                if counts:
+                    last = begun + took
+                meter.leave(begun + took, fd, counts)
             with door:
                 finished += 1
                 control[FINISHED] = finished
