@@ -60,6 +60,8 @@ type StepReport struct {
 	Retried     int64       `json:"retried"`             // attempts that failed and were followed by another
 	Crashes     int64       `json:"crashes"`             // workers that died or were killed
 	Limit       *int        `json:"limit,omitempty"`     // tasks in flight that the run found right, with concurrency: auto
+	Auto        bool        `json:"auto,omitempty"`      // mode: auto decided how it ran
+	Known       bool        `json:"known,omitempty"`     // and enough was measured to say what fits
 	Decisions   []Decision  `json:"decisions,omitempty"` // with mode: auto, in their order
 	Advice      *Advice     `json:"advice,omitempty"`    // what would fit better; null when nothing is known to
 	Measured    *Measured   `json:"measured,omitempty"`  // where the time of its tasks went
@@ -164,7 +166,7 @@ func (e *Engine) report(err error) Report {
 		s.mu.Lock()
 		sr.Retried = s.retried
 		if s.tuned != nil {
-			sr.Decisions, sr.Advice = s.tuned.decisions, s.tuned.advice
+			sr.Decisions, sr.Advice, sr.Auto, sr.Known = s.tuned.decisions, s.tuned.advice, s.tuned.tuner != nil, s.tuned.known
 		}
 		s.mu.Unlock()
 		if s.limit != nil {

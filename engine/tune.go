@@ -58,6 +58,7 @@ type tuned struct {
 	tuner     *advise.Tuner // nil when the step only is looked at
 	decisions []Decision
 	advice    *Advice
+	known     bool        // the tuner knows what fits
 	all       advise.Span // under one setting
 	last      tandem.PoolState
 	bad       int64
@@ -96,6 +97,14 @@ func (s *step) tune(ctx context.Context) {
 		if t.tuner != nil {
 			if d, yes := t.tuner.Observe(span); yes {
 				s.retune(t, d)
+			}
+			if !t.known && t.tuner.Known() > 0 {
+				s.mu.Lock()
+				t.known = true
+				if len(t.decisions) == 0 {
+					s.choice.Because = t.tuner.Because()
+				}
+				s.mu.Unlock()
 			}
 			continue
 		}

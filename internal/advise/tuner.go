@@ -33,6 +33,7 @@ type Tuner struct {
 	pause  time.Duration // after the next one that did not help
 	ceil   int           // this many in flight did not help; zero when nothing is known
 	frozen bool
+	cores  float64
 	decide time.Duration // when it first knew what fits; zero before
 }
 
@@ -66,17 +67,21 @@ func (t *Tuner) Now() Setting { return t.now }
 // Known says since when it has known what a task is made of; zero means that it does not.
 func (t *Tuner) Known() time.Duration { return t.decide }
 
-// Describe says what a task is made of, and empty while that is not known.
-func (t *Tuner) Describe() string {
-	if !t.known || t.limits.Kind == Loops {
+// Because says why the setting in force fits, as far as that is known.
+func (t *Tuner) Because() string {
+	if !t.known {
 		return ""
 	}
-	return fmt.Sprintf("a task computes %s and waits %s", seconds3(t.work.cpu), seconds3(t.work.wait))
+	_, because := t.want(t.cores)
+	if because == "" {
+		because = "measured: it fits as it is"
+	}
+	return because
 }
 
 // Observe takes the next span. When it decides, the new setting is in force from then on.
 func (t *Tuner) Observe(s Span) (Decision, bool) {
-	if t.frozen {
+	if t.cores = s.Cores; t.frozen {
 		return Decision{}, false
 	}
 	if s.Crashes > 0 && t.limits.Kind == Workers && t.now.AtOnce > 1 && t.limits.Fixed == 0 {
@@ -283,10 +288,6 @@ func halve(s Span) Span {
 }
 
 func dur(seconds float64) time.Duration { return time.Duration(seconds * float64(time.Second)) }
-
-func seconds3(s float64) string {
-	return dur(s).Round(max(time.Microsecond, dur(math.Pow(10, math.Floor(math.Log10(max(s, 1e-9)))-2)))).String()
-}
 
 func perSecond(r float64) string {
 	if r >= 100 {

@@ -75,6 +75,7 @@ func (a *app) summary(r engine.Report, file *flowfile.File, w *watch) {
 			line += a.red("  " + plural(s.Crashes, "worker") + " lost and replaced")
 		}
 		fmt.Fprintln(a.err, strings.TrimRight(line, " "))
+		a.settled(s, width)
 		if s.Limit != nil && s.Because != "" {
 			fmt.Fprintln(a.err, a.dim(fmt.Sprintf("  %-*s  %s", width, "", s.Because)))
 		}

@@ -23,6 +23,7 @@ type watch struct {
 	print  func(string)
 	redact func(tandem.Value) tandem.Value // takes secrets out; nil when there are none
 
+	calm    bool        // decisions are not told while it runs
 	running func() bool // whether an item has been read
 
 	mu      sync.Mutex
@@ -41,6 +42,9 @@ func (a *app) newWatch(flow string) *watch {
 func (w *watch) event(e tandem.Event) {
 	if e.From == "starting" && e.To == "dead" && w.running() { // before the first item the run itself fails, and says so
 		w.print(w.a.yellow(e.ID+": ") + printable(e.Reason))
+	}
+	if e.What == "decision" && !w.calm {
+		w.print(w.a.dim(e.ID+": ") + e.From + " → " + e.To + ": " + printable(e.Reason))
 	}
 	if e.What == "cores" {
 		w.print(w.a.yellow("cores: ") + "workers follow: " + e.Reason)
