@@ -10,7 +10,7 @@ import (
 // one that neither computes nor turns has a task in it that waits without saying so.
 const (
 	loopBusy    = .75 // of the time computing, or ready to: more in flight do not help
-	loopIdle    = .50
+	loopIdle    = .70
 	loopBlocked = .30 // of the time not turning, with little computing
 	loopsMost   = 4   // loops for each processor, when they are blocked
 )
@@ -30,15 +30,15 @@ func loopOf(s *Span) (l loop, ok bool) {
 func (o loop) setting(l Limits, now Setting, cores float64) (Setting, string) {
 	procs := int(math.Ceil(cores))
 	switch {
-	case o.late >= loopBlocked && o.busy < loopIdle:
+	case o.late >= loopBlocked && o.busy < .5:
 		n := min(loopsMost*procs, max(2*now.Workers, procs), l.Most)
-		return Setting{max(now.Workers, l.workers(n, cores)), now.AtOnce},
+		return Setting{max(now.Workers, l.workers(n)), now.AtOnce},
 			fmt.Sprintf("its tasks keep the event loop from turning %s of the time and compute little: more loops beside it", percent(min(1, o.late)))
 	case o.busy >= loopBusy && now.Workers < procs:
-		n := l.workers(procs, cores)
-		return Setting{n, l.atOnce(max(1, now.Total()/n))}, fmt.Sprintf("its event loop computes %s of the time: one for each processor", percent(min(1, o.busy)))
+		n := l.workers(procs)
+		return Setting{n, l.atOnce(max(1, min(now.AtOnce, l.Most/n)))}, fmt.Sprintf("its event loop computes %s of the time: one for each processor", percent(min(1, o.busy)))
 	case o.busy < loopIdle:
-		n := min(int(float64(now.Total())*loopBusy/max(o.busy, 1e-3)), ladder*now.Total(), l.Most)
+		n := min(int(float64(now.Total())*.9/max(o.busy, 1e-3)), ladder*now.Total(), l.Most)
 		return Setting{now.Workers, l.atOnce(max(now.AtOnce, n/now.Workers))}, fmt.Sprintf("its event loop is busy %s of the time: more in flight", percent(o.busy))
 	}
 	return now, ""

@@ -31,8 +31,6 @@ type Tuner struct {
 	votes  int
 	hold   time.Duration // no change before
 	pause  time.Duration // after the next one that did not help
-	ceil   int           // this many in flight did not help; zero when nothing is known
-	frozen bool
 	cores  float64
 	decide time.Duration // when it first knew what fits; zero before
 }
@@ -81,13 +79,11 @@ func (t *Tuner) Because() string {
 
 // Observe takes the next span. When it decides, the new setting is in force from then on.
 func (t *Tuner) Observe(s Span) (Decision, bool) {
-	if t.cores = s.Cores; t.frozen {
-		return Decision{}, false
-	}
+	t.cores = s.Cores
 	if s.Crashes > 0 && t.limits.Kind == Workers && t.now.AtOnce > 1 && t.limits.Fixed == 0 {
 		// One crash costs one item: what crashes must not take others with it.
-		t.frozen = true
-		return t.change(Setting{t.limits.workers(int(math.Ceil(s.Cores)), s.Cores), 1}, nil, s.At, "a worker died with several items in it: one in each from now on"), true
+		t.limits.AtOnce, t.hold = 1, s.At
+		return t.change(Setting{t.limits.workers(int(math.Ceil(s.Cores))), 1}, nil, s.At, "a worker died with several items in it: one in each from now on"), true
 	}
 	if s.At < t.settle { // what ends now began before the change
 		return Decision{}, false
@@ -174,7 +170,7 @@ func (t *Tuner) relearn(s Span) {
 	}
 }
 
-// want is the setting that fits now, no further from the present one than one rung of the ladder, and below what has not helped.
+// want is the setting that fits now, no further from the present one than one rung of the ladder.
 func (t *Tuner) want(cores float64) (s Setting, because string) {
 	if t.limits.Kind == Loops {
 		s, because = t.loop.setting(t.limits, t.now, cores)
@@ -182,9 +178,6 @@ func (t *Tuner) want(cores float64) (s Setting, because string) {
 		s, because = t.work.setting(t.limits, cores)
 	}
 	most := ladder * max(t.now.Total(), int(math.Ceil(cores)))
-	if t.ceil > 0 {
-		most = min(most, t.ceil)
-	}
 	if s.Total() > most && t.limits.Fixed == 0 {
 		s.AtOnce = max(1, most/s.Workers)
 	}
@@ -252,9 +245,6 @@ func (t *Tuner) judge(s Span) (Decision, bool) {
 			t.votes = steady
 		}
 		return Decision{}, false
-	}
-	if t.now.Total() > c.before.Total() {
-		t.ceil = c.before.Total()
 	}
 	t.hold = s.At + t.pause
 	t.pause = min(2*t.pause, lastHold)

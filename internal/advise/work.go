@@ -125,6 +125,9 @@ func workOf(s *Span) (w work, ok bool) {
 	if s.Ended > 0 { // short tasks are measured as a sample, their time is known of all
 		one = s.Service.Seconds() / float64(s.Ended)
 	}
+	if u.Queue.Seconds() > .95*u.Wall.Seconds() {
+		return w, false // it hardly ran
+	}
 	part := u.CPU.Seconds() / u.Wall.Seconds()
 	queue := min(u.Queue.Seconds()/u.Wall.Seconds(), 1-min(part, 1))
 	w.cpu = part * one
@@ -168,6 +171,7 @@ func (w work) expect(s Setting, cores float64, k Kind) float64 {
 const (
 	nearly   = .93 // of what the processors allow: from there on more in flight hardly help
 	lockBusy = .5  // a worker whose interpreter lock is held more than this makes its threads wait
+	alone    = 8   // processes for each processor, at most, where each runs one task at a time
 	pure     = .85 // share of computing from which on more than one task per processor does not help
 	crowded  = .25 // of the processor time spent ready without a processor: from there on others want them, too
 	free     = .15 // share of computing below which holding the interpreter lock does not matter
@@ -224,7 +228,10 @@ func (w work) setting(l Limits, cores float64) (Setting, string) {
 		procs = min(procs, max(1, int(math.Ceil(lock/lockBusy))))
 		because += fmt.Sprintf(" and waits the rest: %d in flight use the processors", n)
 	}
-	procs = l.workers(procs, cores)
+	if l.AtOnce == 1 { // processes instead of threads: dearer, so not as many
+		procs = max(1, min(n, alone*int(math.Ceil(cores))))
+	}
+	procs = l.workers(procs)
 	return Setting{procs, l.atOnce((n + procs - 1) / procs)}, because
 }
 
@@ -237,12 +244,9 @@ type Limits struct {
 	Fixed   int // fixed number of tasks at a time in each; zero means that it may be chosen
 }
 
-func (l Limits) workers(n int, cores float64) int {
+func (l Limits) workers(n int) int {
 	if l.Workers > 0 {
 		return l.Workers
-	}
-	if l.AtOnce == 1 && l.Kind == Workers {
-		return max(n, int(math.Ceil(cores)))
 	}
 	return max(n, 1)
 }
