@@ -43,6 +43,7 @@ func (m *meter) enter(now int64) {
 	m.wall += int64(m.active) * (now - m.since)
 	if m.since = now; m.active == 0 && m.tasks == 0 {
 		m.at = arena.Used() // what happened between the tasks is not theirs
+		m.told.Store(now)
 	}
 	m.active++
 }

@@ -1,7 +1,6 @@
 package measure_test
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -221,7 +220,9 @@ func (b *bench) run(h labelled, setting string, long, from time.Duration) ran {
 	}
 	r.rate, r.whole = float64(n)/(long-from).Seconds(), float64(all)/long.Seconds()
 	s := r.report
-	r.decision = fmt.Sprintf("%d×%d", max(s.Workers, 1), cmp.Or(map[bool]int{true: s.Threads, false: s.Concurrency}[s.Workers > 0], 1))
+	if r.decision = strconv.Itoa(s.Concurrency); s.Workers > 0 {
+		r.decision = fmt.Sprintf("%dx%d", s.Workers, s.Threads)
+	}
 	if d := s.Decisions; len(d) > 0 {
 		r.decided = d[len(d)-1].Seconds - first.Sub(begun).Seconds()
 	}
@@ -236,58 +237,75 @@ func median(x []float64) float64 {
 	return (x[(len(x)-1)/2] + x[len(x)/2]) / 2
 }
 
-// TestHandlersAccuracy compares mode auto with the best setting that a search through the grid finds. Candidates are interleaved, figures are medians.
+// compared is a line of the table.
+type compared struct {
+	Name, Truth, ByHand string
+	Best, Auto          string             // settings
+	Ratio               float64            // of auto's setting to the best one: the median of pairs run one after the other
+	Pairs               []float64          // the ratios
+	Whole               float64            // items a second of the whole run in mode auto, the measuring included, to the best
+	Decided             float64            // seconds from the first item to the last decision; 0 when it stayed as it began
+	Grid                map[string]float64 // items a second
+	Because             string
+	Decisions           []engine.Decision
+	Measured            *engine.Measured
+}
+
+// compare searches the grid, lets auto decide, and runs what both have found in pairs, so that what else goes on on the machine befalls both.
+func (b *bench) compare(h labelled) compared {
+	c := compared{Name: h.name, Truth: h.truth, ByHand: h.best, Grid: map[string]float64{}}
+	for range *rounds {
+		for _, setting := range h.grid {
+			c.Grid[setting] += b.run(h, setting, *gridTime, *gridTime/4).rate / float64(*rounds)
+		}
+	}
+	auto := b.run(h, "auto", *autoTime, *autoTime/2)
+	c.Auto, c.Decided, c.Because, c.Decisions, c.Measured = auto.decision, auto.decided, auto.report.Because, auto.report.Decisions, auto.report.Measured
+	for _, setting := range h.grid {
+		if c.Best == "" || c.Grid[setting] > c.Grid[c.Best] {
+			c.Best = setting
+		}
+	}
+	if c.Best == c.Auto { // the same is as fast as itself
+		c.Ratio, c.Pairs = 1, []float64{1}
+		c.Whole = auto.whole / max(c.Grid[c.Best], auto.rate)
+		return c
+	}
+	var best []float64
+	for i := range *pairs {
+		var r [2]float64
+		for k := range r {
+			which := (i + k) % 2 // each comes first in turn
+			r[which] = b.run(h, []string{c.Auto, c.Best}[which], *gridTime, *gridTime/4).rate
+		}
+		c.Pairs, best = append(c.Pairs, r[0]/max(r[1], 1e-9)), append(best, r[1])
+	}
+	c.Ratio, c.Whole = median(slices.Clone(c.Pairs)), auto.whole/max(median(best), 1e-9)
+	return c
+}
+
+// TestHandlersAccuracy compares mode auto with the best setting that a search through the grid finds.
 func TestHandlersAccuracy(t *testing.T) {
 	if !*handlers {
 		t.Skip("several minutes: make accuracy-handlers")
 	}
 	b := newBench(t)
-	type line struct {
-		Name, Truth, Best, ByHand, Auto string
-		BestRate, AutoRate, Ratio       float64
-		Whole                           float64 // of the whole run, the measuring included, to the best
-		Decided                         float64
-		Grid                            map[string]float64
-		Because                         string
-		Measured                        *engine.Measured
-	}
-	var lines []line
-	fmt.Printf("%-18s %-9s %-8s %8s  %-8s %8s %6s %6s %8s\n", "handler", "truth", "best", "a second", "auto", "a second", "ratio", "whole", "decided")
+	var lines []compared
+	fmt.Printf("%-18s %-9s %-8s %-8s %-8s %6s %6s %8s\n", "handler", "truth", "by hand", "best", "auto", "ratio", "whole", "decided")
 	for _, h := range readHandlers(t) {
 		if *only != "" && !strings.Contains(h.name, *only) {
 			continue
 		}
-		rates, whole := map[string][]float64{}, []float64{}
-		var last ran
-		var decided []float64
-		for range *rounds {
-			for i, setting := range h.grid {
-				r := b.run(h, setting, *gridTime, *gridTime/3)
-				rates[setting] = append(rates[setting], r.rate)
-				if i == len(h.grid)/2 || len(h.grid) == 1 {
-					last = b.run(h, "auto", *autoTime, *autoTime-*gridTime)
-					rates["auto"] = append(rates["auto"], last.rate)
-					whole, decided = append(whole, last.whole), append(decided, last.decided)
-				}
-			}
-		}
-		l := line{Name: h.name, Truth: h.truth, ByHand: h.best, Auto: last.decision, Grid: map[string]float64{}, AutoRate: median(rates["auto"]), Decided: median(decided), Because: last.report.Because, Measured: last.report.Measured}
-		for setting, r := range rates {
-			l.Grid[setting] = median(r)
-			if setting != "auto" && l.Grid[setting] > l.BestRate {
-				l.Best, l.BestRate = setting, l.Grid[setting]
-			}
-		}
-		l.Ratio, l.Whole = l.AutoRate/l.BestRate, median(whole)/l.BestRate
+		l := b.compare(h)
 		lines = append(lines, l)
-		fmt.Printf("%-18s %-9s %-8s %8.1f  %-8s %8.1f %6.2f %6.2f %7.1fs  %s\n", l.Name, l.Truth, l.Best, l.BestRate, l.Auto, l.AutoRate, l.Ratio, l.Whole, l.Decided, l.Because)
+		fmt.Printf("%-18s %-9s %-8s %-8s %-8s %6.2f %6.2f %7.1fs  %s\n", l.Name, l.Truth, l.ByHand, l.Best, l.Auto, l.Ratio, l.Whole, l.Decided, l.Because)
 		if *explain {
-			for _, d := range last.report.Decisions {
+			for _, d := range l.Decisions {
 				fmt.Printf("    %6.2fs %s → %s: %s\n", d.Seconds, d.From, d.To, d.Because)
 			}
 			g, _ := json.Marshal(l.Grid)
 			m, _ := json.Marshal(l.Measured)
-			fmt.Printf("    grid %s\n    measured %s\n", g, m)
+			fmt.Printf("    grid %s\n    pairs %.2f\n    measured %s\n", g, l.Pairs, m)
 		}
 	}
 	var all []float64
@@ -301,5 +319,37 @@ func TestHandlersAccuracy(t *testing.T) {
 			quick++
 		}
 	}
-	fmt.Printf("%d handlers, seed %d, %d rounds: at least 90 %% of the best: %d; median %.2f; worst %.2f; decided within 2 s: %d\n", len(lines), *seed, *rounds, good, median(all), slices.Min(all), quick)
+	fmt.Printf("%d handlers, seed %d: at least 90 %% of the best: %d; median %.2f; worst %.2f; decided within 2 s: %d\n", len(lines), *seed, good, median(all), slices.Min(all), quick)
+	if *outFile != "" {
+		doc, err := json.MarshalIndent(lines, "", "  ")
+		if err == nil {
+			err = os.WriteFile(*outFile, append(doc, '\n'), 0o644)
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestHandlersOfTheCorpusRun runs each labelled handler for a moment, so that none of them rots, and lets mode auto decide of it.
+func TestHandlersOfTheCorpusRun(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts three dozen processes")
+	}
+	b := newBench(t)
+	list := readHandlers(t)
+	if len(list) < 16 {
+		t.Fatalf("%d handlers", len(list))
+	}
+	for _, h := range list {
+		if !slices.Contains(h.grid, h.best) {
+			t.Errorf("%s: the best setting by hand, %s, is not in its grid", h.name, h.best)
+		}
+		if strings.HasSuffix(h.name, "_long") {
+			continue
+		}
+		if r := b.run(h, "auto", 400*time.Millisecond, 0); r.report.Attempts == 0 || r.report.Measured == nil {
+			t.Errorf("%s: %d attempts, measured %+v", h.name, r.report.Attempts, r.report.Measured)
+		}
+	}
 }

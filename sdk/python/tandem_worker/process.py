@@ -93,6 +93,9 @@ def serve(ch, call, decode, encode, kwargs, raw, measure=False):
             finished += 1
             control[FINISHED] = finished
             took = t - clock
+            if span and took >= EVERY_NS and finished - counted == 1:
+                span = False
+                meter.end(t, 1, ident)  # in front of its answer
             if kind >= 0 and len(data) <= INLINE:
                 n = 24 + len(data)
                 add(pack(n, RESULT, kind, 0, ident, took) + data)
@@ -117,7 +120,7 @@ def serve(ch, call, decode, encode, kwargs, raw, measure=False):
             if pending > FLUSH_BYTES or t - first > FLUSH_NS:
                 if span:
                     span = False
-                    meter.end(t, finished - counted, ident if finished - counted == 1 else 0)
+                    meter.end(t, finished - counted, 0)
                 flush()
                 if control[HALT]:
                     bye(box)
@@ -132,7 +135,7 @@ def serve(ch, call, decode, encode, kwargs, raw, measure=False):
                 nudge.arm()
         if span:
             span = False
-            meter.end(now(), finished - counted, ident if finished - counted == 1 else 0)
+            meter.end(now(), finished - counted, 0)
         flush()
         if control[HALT]:
             bye(box)
