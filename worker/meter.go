@@ -2,7 +2,6 @@ package worker
 
 import (
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"tandem"
@@ -22,7 +21,7 @@ type meter struct {
 	mu     sync.Mutex
 	active int   // tasks that run
 	since  int64 // when wall was last brought up to date
-	told   atomic.Int64
+	told   int64
 	wall   int64
 	tasks  int64
 	at     arena.Usage
@@ -43,24 +42,24 @@ func (m *meter) enter(now int64) {
 	m.wall += int64(m.active) * (now - m.since)
 	if m.since = now; m.active == 0 && m.tasks == 0 {
 		m.at = arena.Used() // what happened between the tasks is not theirs
-		m.told.Store(now)
+		m.told = now
 	}
 	m.active++
 }
 
-// leave notes that it has ended. The frame is to be sent before the task's answer; it may be nil.
-func (m *meter) leave(now int64, id uint64, frames []byte) []byte {
+// leave notes that it has ended, and appends the frame that is due, to be sent before the task's answer. alone says that one task runs at a time: then each that
+// entered is told of by itself.
+func (m *meter) leave(now int64, id uint64, alone bool, frames []byte) []byte {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.wall += int64(m.active) * (now - m.since)
 	m.since = now
 	m.active--
 	m.tasks++
-	if now-m.told.Load() < int64(measureEvery) {
-		return frames
-	}
-	if m.tasks > 1 || m.active > 0 {
-		id = 0
+	if !alone {
+		if id = 0; now-m.told < int64(measureEvery) {
+			return frames
+		}
 	}
 	return m.tell(now, id, frames)
 }
@@ -69,7 +68,7 @@ func (m *meter) leave(now int64, id uint64, frames []byte) []byte {
 func (m *meter) tell(now int64, id uint64, frames []byte) []byte {
 	u := arena.Used()
 	used := tandem.Usage{Tasks: m.tasks, Wall: time.Duration(m.wall), CPU: u.CPU - m.at.CPU, Queue: m.queue, Voluntary: u.Voluntary - m.at.Voluntary, Involuntary: u.Involuntary - m.at.Involuntary}
-	m.told.Store(now)
+	m.told = now
 	m.at, m.wall, m.tasks, m.queue = u, 0, 0, 0
 	return wire.AppendMeasured(frames, id, used)
 }
@@ -87,7 +86,7 @@ func (m *meter) look() {
 		m.queue += max(0, q-m.queued)
 		m.queued = q
 		var frame []byte
-		if now := arena.Now(); now-m.told.Load() >= int64(interimEvery) {
+		if now := arena.Now(); now-m.told >= int64(interimEvery) {
 			m.wall += int64(m.active) * (now - m.since)
 			m.since = now
 			frame = m.tell(now, 0, nil)

@@ -48,10 +48,11 @@ type server struct {
 	cancels map[uint64]context.CancelFunc
 
 	// The reader's, when it runs the handler itself.
-	clock  int64 // now, or 0 after waiting for the socket
-	count  uint64
-	values []tandem.Value
-	give   func(tandem.Value)
+	weighed int64 // when the last task that was measured began
+	clock   int64 // now, or 0 after waiting for the socket
+	count   uint64
+	values  []tandem.Value
+	give    func(tandem.Value)
 }
 
 func serve(d descriptors, find func(string) (handler, []string)) int {
@@ -233,8 +234,9 @@ func (s *server) single(id uint64, in tandem.Value) {
 	s.count++
 	s.ctl.SetStarted(s.count)
 	s.ctl.Begin(0, id, begun)
-	measured := s.meter != nil && begun-s.meter.told.Load() >= int64(measureEvery)
+	measured := s.meter != nil && begun-s.weighed >= int64(measureEvery)
 	if measured {
+		s.weighed = begun
 		s.meter.enter(begun)
 	}
 	err := call(context.Background(), s.f, in, s.give)
@@ -244,7 +246,7 @@ func (s *server) single(id uint64, in tandem.Value) {
 	took := s.clock - begun
 	s.mu.Lock()
 	if measured {
-		s.pending = s.meter.leave(s.clock, id, s.pending)
+		s.pending = s.meter.leave(s.clock, id, true, s.pending)
 	}
 	if err == nil && len(s.values) == 1 && len(s.values[0].Data) <= wire.InlineMax && s.values[0].Kind != tandem.List {
 		s.pending = wire.AppendResult(s.pending, id, 0, time.Duration(took), s.values[0])
@@ -322,7 +324,7 @@ func (s *server) threads() (run func(uint64, tandem.Value), wait func()) {
 				s.ctl.AddFinished()
 				s.mu.Lock()
 				if s.meter != nil {
-					s.pending = s.meter.leave(begun+took, t.id, s.pending)
+					s.pending = s.meter.leave(begun+took, t.id, false, s.pending)
 				}
 				s.answer(t.id, took, values, err)
 				s.mu.Unlock()

@@ -89,7 +89,9 @@ func (t *Tuner) Observe(s Span) (Decision, bool) {
 		return Decision{}, false
 	}
 	t.learn(s)
-	t.since.add(s)
+	if t.since.add(s); t.check == nil && t.since.Length > 4*time.Second {
+		t.since = halve(t.since) // older spans count less and less
+	}
 	if t.check != nil {
 		return t.judge(s)
 	}
