@@ -50,7 +50,7 @@ const (
 	fewTrials = 16                     // tasks that end meanwhile, at least
 	longTrial = 30 * time.Second       // and then it counts as it is
 	worth     = 1.20                   // times faster that a change has to promise
-	ladder    = 8                      // times as many in flight at one go
+	ladder    = 16                     // times as many in flight at one go
 	firstHold = 5 * time.Second
 	lastHold  = 5 * time.Minute
 	steady    = 3 // spans in a row that want the same, once it has decided
@@ -215,7 +215,7 @@ func (t *Tuner) promise(want Setting, cores float64, because string) string {
 func (t *Tuner) change(to Setting, c *check, at time.Duration, because string) Decision {
 	d := Decision{From: t.now, To: to, Because: because}
 	t.now, t.check, t.votes = to, c, 0
-	t.settle = at + max(shortest, min(2*t.length(), 5*time.Second))
+	t.settle = at + max(shortest, min(t.length()+shortest, 5*time.Second))
 	t.since, t.alone = Span{}, Span{}
 	return d
 }
@@ -223,7 +223,7 @@ func (t *Tuner) change(to Setting, c *check, at time.Duration, because string) D
 // judge ends a trial when enough has been seen.
 func (t *Tuner) judge(s Span) (Decision, bool) {
 	c := t.check
-	need := max(trial, min(2*t.length(), 10*time.Second))
+	need := max(trial, min(t.length(), 10*time.Second))
 	if t.since.Length < need || t.since.Ended < fewTrials && t.since.Length < longTrial {
 		return Decision{}, false
 	}

@@ -132,7 +132,7 @@ func workOf(s *Span) (w work, ok bool) {
 	queue := min(u.Queue.Seconds()/u.Wall.Seconds(), 1-min(part, 1))
 	w.cpu = part * one
 	w.wait = max(0, 1-queue-part) * one
-	if float64(u.Voluntary) < .3*float64(u.Tasks) {
+	if u.Voluntary+u.Involuntary > 0 && float64(u.Voluntary) < .3*float64(u.Tasks) {
 		w.wait = 0 // it never gave up its processor, so it did not wait: the time went to who runs below the kernel
 	}
 	w.held, w.known = heldShare(u, one)
@@ -169,7 +169,7 @@ func (w work) expect(s Setting, cores float64, k Kind) float64 {
 }
 
 const (
-	nearly   = .93 // of what the processors allow: from there on more in flight hardly help
+	nearly   = .96 // of what the processors allow: from there on more in flight hardly help
 	lockBusy = .5  // a worker whose interpreter lock is held more than this makes its threads wait
 	alone    = 8   // processes for each processor, at most, where each runs one task at a time
 	pure     = .85 // share of computing from which on more than one task per processor does not help
