@@ -37,6 +37,7 @@ const (
 	KindJournal        = "journal"        // the run's journal could not be read or written
 	KindFile           = "file"           // a file could not be read or written
 	KindDatabase       = "database"       // a database refused the statement, or could not be reached
+	KindQueue          = "queue"          // the queue between machines refused, or could not be reached
 )
 
 // Again is what a handler says of another attempt.

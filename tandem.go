@@ -146,20 +146,6 @@ type PoolState struct {
 	Used        Usage         // where the time of tasks went, as far as workers measure it
 }
 
-// Queue is the bounded hand-over between two steps.
-//
-//   - Put blocks while the queue is full (items or bytes) and returns how many tasks are in: all of them, or fewer with the cause of
-//     ctx or ErrClosed. A task larger than the whole byte bound is let in alone, so that nothing waits for ever.
-//   - Take blocks while the queue is empty and returns how many tasks it placed in buf: the oldest, in order. After Close it hands out
-//     what is left and then fails with ErrClosed.
-//   - Safe for many callers on both sides.
-type Queue interface {
-	Put(ctx context.Context, tasks []*Task) (int, error)
-	Take(ctx context.Context, buf []*Task) (int, error)
-	Close()
-	Len() (items int, bytes int64)
-}
-
 // Source gives the items of a flow.
 //
 // Each calls yield once per item, in order, from its own goroutine and stops when yield returns false. yield blocks while the flow

@@ -9,9 +9,9 @@ import (
 	"time"
 
 	"tandem"
+	"tandem/internal/handover"
 	"tandem/internal/limit"
 	"tandem/internal/measure"
-	"tandem/internal/queue"
 	"tandem/worker"
 )
 
@@ -34,7 +34,7 @@ type Engine struct {
 	srcDone  atomic.Bool
 	ended    [7]atomic.Int64 // by index in tandem.Outcomes
 	unwrit   atomic.Int64    // items whose line the sink could not take
-	finished *queue.Memory   // items on their way to the sink
+	finished *handover.Queue // items on their way to the sink
 	stop     context.CancelCauseFunc
 	ctx      context.Context // the run's
 	limits   map[string]*limit.Limit
@@ -45,7 +45,7 @@ type Engine struct {
 // New makes an engine.
 func New(cfg Config) *Engine {
 	cfg.Cores = cmp.Or(cfg.Cores, measure.FindCores().Effective())
-	e := &Engine{cfg: cfg, start: time.Now(), drain: make(chan struct{}), finished: queue.New(queue.Bounds{Items: 4096})}
+	e := &Engine{cfg: cfg, start: time.Now(), drain: make(chan struct{}), finished: handover.New(handover.Bounds{Items: 4096})}
 	e.cores.Store(int64(cfg.Cores))
 	return e
 }
@@ -170,7 +170,7 @@ func (e *Engine) build(flow Flow) ([]*step, error) {
 		if err != nil {
 			return nil, err
 		}
-		s := &step{e: e, index: i, def: def, choice: c, limits: l, in: queue.New(def.Queue), stats: measure.NewStep()}
+		s := &step{e: e, index: i, def: def, choice: c, limits: l, in: handover.New(def.Queue), stats: measure.NewStep()}
 		if def.Pool != "" {
 			s.limit = e.limits[def.Pool]
 		} else if l != (Limits{}) {

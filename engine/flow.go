@@ -20,8 +20,8 @@ import (
 	"time"
 
 	"tandem"
+	"tandem/internal/handover"
 	"tandem/internal/limit"
-	"tandem/internal/queue"
 )
 
 // Flow is a source, steps and a sink.
@@ -41,7 +41,7 @@ type Flow struct {
 }
 
 // Bounds of the queue in front of a step.
-type Bounds = queue.Bounds
+type Bounds = handover.Bounds
 
 // Limits of what may be in flight and how often a task may start.
 type Limits = limit.Config

@@ -6,9 +6,9 @@ import (
 	"time"
 
 	"tandem"
+	"tandem/internal/handover"
 	"tandem/internal/limit"
 	"tandem/internal/measure"
-	"tandem/internal/queue"
 )
 
 const (
@@ -26,7 +26,7 @@ type step struct {
 	pool   tandem.Pool
 	limits Limits
 	limit  *limit.Limit // nil means none beyond the pool's
-	in     *queue.Memory
+	in     *handover.Queue
 	next   *step // nil for the last
 	stats  *measure.Step
 	wg     sync.WaitGroup

@@ -191,6 +191,9 @@ func (w work) inflight(cores float64, most int) int {
 	for n < most && throughput(share, cores, float64(n)) < nearly*bound {
 		n++
 	}
+	if w.crowd { // a processor comes when it comes: then something has to be ready for it
+		n = min(2*n, most)
+	}
 	return n
 }
 

@@ -1,8 +1,14 @@
-// Package queue holds the memory queue: the bounded hand-over between two steps.
+// Package handover is the bounded hand-over between two steps of one run, in memory.
 //
-// It keeps the promises of tandem.Queue. Put and Take of one task cost one uncontended mutex, about 50 ns; nothing is allocated per task.
-// A queue owns no goroutine. What it holds is lost with the process; the run's journal, not the queue, is what survives.
-package queue
+// Promises:
+//
+//   - Put blocks while the queue is full (items or bytes) and returns how many tasks are in: all of them, or fewer with the cause of ctx or ErrClosed. A
+//     task larger than the whole byte bound is let in alone, so that nothing waits for ever.
+//   - Take blocks while the queue is empty and returns how many tasks it placed in buf: the oldest, in order. After Close it hands out what is left and
+//     then fails with ErrClosed. Both are safe for many callers.
+//   - Put and Take of one task cost one uncontended mutex, about 50 ns; nothing is allocated per task. A queue owns no goroutine.
+//   - What it holds is lost with the process; the run's journal, not the queue, is what survives. Work that outlives its process is in a [tandem.Queue].
+package handover
 
 import (
 	"cmp"
@@ -18,8 +24,8 @@ type Bounds struct {
 	Bytes int64 // of the tasks' values; zero means 64 MiB
 }
 
-// Memory is a tandem.Queue in memory. Make one with New.
-type Memory struct {
+// Queue holds tasks between two steps. Make one with New.
+type Queue struct {
 	bounds Bounds
 
 	mu      sync.Mutex
@@ -34,10 +40,10 @@ type Memory struct {
 }
 
 // New makes an empty queue.
-func New(b Bounds) *Memory {
+func New(b Bounds) *Queue {
 	b.Items = cmp.Or(b.Items, 1024)
 	b.Bytes = cmp.Or(b.Bytes, 64<<20)
-	q := &Memory{bounds: b, ring: make([]*tandem.Task, min(b.Items, 1024))}
+	q := &Queue{bounds: b, ring: make([]*tandem.Task, min(b.Items, 1024))}
 	q.notFull.L, q.filled.L = &q.mu, &q.mu
 	return q
 }
@@ -51,8 +57,8 @@ func Size(t *tandem.Task) int64 {
 	return n
 }
 
-// Put is tandem.Queue's.
-func (q *Memory) Put(ctx context.Context, tasks []*tandem.Task) (int, error) {
+// Put adds tasks.
+func (q *Queue) Put(ctx context.Context, tasks []*tandem.Task) (int, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for i, t := range tasks {
@@ -78,8 +84,8 @@ func (q *Memory) Put(ctx context.Context, tasks []*tandem.Task) (int, error) {
 	return len(tasks), nil
 }
 
-// Take is tandem.Queue's.
-func (q *Memory) Take(ctx context.Context, buf []*tandem.Task) (int, error) {
+// Take takes the oldest tasks.
+func (q *Queue) Take(ctx context.Context, buf []*tandem.Task) (int, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for q.n == 0 {
@@ -107,7 +113,7 @@ func (q *Memory) Take(ctx context.Context, buf []*tandem.Task) (int, error) {
 }
 
 // wait waits on c once, or until ctx is done.
-func (q *Memory) wait(ctx context.Context, c *sync.Cond, waiting *int) error {
+func (q *Queue) wait(ctx context.Context, c *sync.Cond, waiting *int) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -126,7 +132,7 @@ func (q *Memory) wait(ctx context.Context, c *sync.Cond, waiting *int) error {
 	return nil
 }
 
-func (q *Memory) grow() {
+func (q *Queue) grow() {
 	bigger := make([]*tandem.Task, min(2*len(q.ring), q.bounds.Items))
 	for i := range q.n {
 		bigger[i] = q.ring[(q.head+i)%len(q.ring)]
@@ -134,8 +140,8 @@ func (q *Memory) grow() {
 	q.ring, q.head = bigger, 0
 }
 
-// Close is tandem.Queue's.
-func (q *Memory) Close() {
+// Close says that no task will follow.
+func (q *Queue) Close() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.closed = true
@@ -143,11 +149,9 @@ func (q *Memory) Close() {
 	q.filled.Broadcast()
 }
 
-// Len is tandem.Queue's.
-func (q *Memory) Len() (items int, bytes int64) {
+// Len is what the queue holds.
+func (q *Queue) Len() (items int, bytes int64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.n, q.bytes
 }
-
-var _ tandem.Queue = (*Memory)(nil)

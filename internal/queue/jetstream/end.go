@@ -1,0 +1,147 @@
+package jetstream
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"tandem"
+)
+
+// pendingAcks are acknowledgements whose confirmations are awaited together.
+type pendingAcks struct {
+	left int
+	done chan struct{}
+}
+
+// listen takes the server's confirmations. All of one Done come to one address, and are counted.
+func (e *Engine) listen() (err error) {
+	e.inbox = e.nc.NewInbox()
+	e.acks, err = e.nc.Subscribe(e.inbox+".*", func(m *nats.Msg) {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		if p := e.open[m.Subject]; p != nil {
+			if p.left--; p.left == 0 {
+				delete(e.open, m.Subject)
+				close(p.done)
+			}
+		}
+	})
+	return err
+}
+
+// Done is tandem.Queue's: all acknowledgements go out at once, and it returns when the server has confirmed each.
+func (q *Queue) Done(ctx context.Context, leases ...tandem.Lease) error {
+	var lost error
+	good := make([]*lease, 0, len(leases))
+	now := time.Now()
+	for _, t := range leases {
+		if l, ok := t.(*lease); ok && l.q == q && now.Before(l.deadline) {
+			good = append(good, l)
+			continue
+		}
+		lost = tandem.ErrLost
+	}
+	if len(good) == 0 {
+		return lost
+	}
+	if err := q.ack(ctx, good); err != nil {
+		return err
+	}
+	return lost
+}
+
+func (q *Queue) ack(ctx context.Context, good []*lease) error {
+	e := q.e
+	p := &pendingAcks{left: len(good), done: make(chan struct{})}
+	e.mu.Lock()
+	e.serial++
+	address := e.inbox + "." + strconv.FormatUint(e.serial, 36)
+	e.open[address] = p
+	e.mu.Unlock()
+	defer func() {
+		e.mu.Lock()
+		delete(e.open, address)
+		e.mu.Unlock()
+	}()
+	for _, l := range good {
+		if err := e.nc.PublishRequest(l.m.Reply(), address, []byte("+ACK")); err != nil {
+			return q.failed("end leases of the queue", err)
+		}
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, max(q.cfg.Lease, 5*time.Second), q.failed("end leases of the queue", nats.ErrTimeout))
+	defer cancel()
+	select {
+	case <-p.done:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	q.freed()
+	for _, l := range good {
+		l.deadline = time.Time{}
+		if l.note != (note{}) {
+			_ = q.notes.Purge(ctx, purgeSubject(q.noteOf(l.sequence))) // else its age removes it
+		}
+	}
+	return nil
+}
+
+// open tells whether the lease is not known to be over.
+func (l *lease) open() error {
+	if !time.Now().Before(l.deadline) {
+		return tandem.ErrLost
+	}
+	return nil
+}
+
+func (l *lease) Extend(context.Context) error {
+	if err := l.open(); err != nil {
+		return err
+	}
+	if err := l.m.InProgress(); err != nil {
+		return l.q.failed("extend a lease of the queue", err)
+	}
+	l.deadline = time.Now().Add(l.q.cfg.Lease)
+	return nil
+}
+
+func (l *lease) Retry(ctx context.Context, cause error) error {
+	if err := l.open(); err != nil {
+		return err
+	}
+	if cause != nil {
+		l.note.Cause = cause.Error()
+	}
+	if l.attempt >= l.q.cfg.Attempts {
+		return l.Kill(ctx, l.note.Cause)
+	}
+	if cause != nil {
+		if err := l.leave(ctx); err != nil {
+			return l.q.failed("put back into the queue", err)
+		}
+	}
+	l.deadline = time.Time{}
+	return l.q.failed("put back into the queue", l.m.NakWithDelay(max(l.q.cfg.Backoff(l.attempt), time.Millisecond)))
+}
+
+func (l *lease) Release(ctx context.Context) error {
+	if err := l.open(); err != nil {
+		return err
+	}
+	l.note.Free++
+	if err := l.leave(ctx); err != nil {
+		return l.q.failed("put back into the queue", err)
+	}
+	l.deadline = time.Time{}
+	l.q.purge.pause()
+	return l.q.failed("put back into the queue", l.m.Nak())
+}
+
+func (l *lease) Kill(ctx context.Context, reason string) error {
+	if err := l.open(); err != nil {
+		return err
+	}
+	return l.bury(ctx, reason)
+}

@@ -1,0 +1,176 @@
+package jetstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"tandem"
+	"tandem/internal/queue"
+)
+
+// Queue is a tandem.Queue on JetStream.
+type Queue struct {
+	e     *Engine
+	cfg   tandem.QueueConfig
+	name  string // of the stream, and the first word of its subjects
+	work  jetstream.Stream
+	dead  jetstream.Stream
+	notes jetstream.Stream
+	from  []jetstream.Consumer // one, or one for each partition of a queue in order
+
+	mu    sync.Mutex
+	room  chan struct{} // closed when a Done here has made room
+	turn  int           // the partition to ask first
+	ctx   context.Context
+	stop  context.CancelCauseFunc
+	purge purger
+}
+
+// partitions of a queue in order: so many keys at once are worked on.
+const partitions = 16
+
+// mark tells our streams from those of others.
+const mark = "tandem-queue"
+
+var nameRule = regexp.MustCompile(`^[A-Za-z0-9_-]{1,200}$`)
+
+// Open opens a queue, and makes it when there is none.
+func (e *Engine) Open(ctx context.Context, cfg tandem.QueueConfig) (*Queue, error) {
+	cfg = queue.WithDefaults(cfg)
+	if !nameRule.MatchString(cfg.Name) {
+		return nil, &tandem.Error{Op: "open the queue", On: cfg.Name, Kind: tandem.KindInvalid, Message: "a queue's name is made of letters, digits, - and _"}
+	}
+	q := &Queue{e: e, cfg: cfg, name: e.cfg.Prefix + "-" + cfg.Name, room: make(chan struct{})}
+	q.ctx, q.stop = context.WithCancelCause(context.Background())
+	if err := q.streams(ctx); err != nil {
+		return nil, err
+	}
+	if err := q.consumers(ctx); err != nil {
+		return nil, err
+	}
+	if q.purges() {
+		q.purge.start(q)
+	}
+	return q, nil
+}
+
+// purges tells whether what is done is purged now and then, instead of deleted at once. Not in a queue that keeps order: its partitions have a floor each, and
+// it is slow anyway.
+func (q *Queue) purges() bool { return q.e.cfg.Level == Power && !q.cfg.Ordered }
+
+func (q *Queue) streams(ctx context.Context) (err error) {
+	work := jetstream.StreamConfig{
+		Name: q.name, Subjects: []string{q.name + ".go.*"}, Retention: jetstream.WorkQueuePolicy,
+		// MaxBytes counts what the server adds to each message as well.
+		Discard: jetstream.DiscardNew, MaxMsgs: int64(q.cfg.Items), MaxBytes: q.cfg.Bytes + int64(q.cfg.Items)*overhead,
+		Duplicates: q.cfg.Dedupe, AllowAtomicPublish: true,
+	}
+	if q.purges() {
+		work.Retention = jetstream.LimitsPolicy // an acknowledgement that deletes would be synced; see purger
+	}
+	if q.work, err = q.stream(ctx, work); err != nil {
+		return err
+	}
+	if q.dead, err = q.stream(ctx, jetstream.StreamConfig{Name: q.name + "-dead", Subjects: []string{q.name + ".dead.*"}, Discard: jetstream.DiscardNew,
+		MaxMsgs: tandem.MaxDead, MaxMsgsPerSubject: 1, Duplicates: 2 * time.Minute}); err != nil {
+		return err
+	}
+	q.notes, err = q.stream(ctx, jetstream.StreamConfig{Name: q.name + "-notes", Subjects: []string{q.name + ".note.*"}, Discard: jetstream.DiscardOld,
+		MaxMsgsPerSubject: 1, MaxMsgs: 4 * int64(q.cfg.Items), AllowDirect: true, MaxAge: 30 * 24 * time.Hour, Duplicates: 2 * time.Minute})
+	return err
+}
+
+// overhead is what the server stores with a message beside its body: framing, subject, our headers.
+const overhead = 512
+
+// stream opens a stream of ours, or makes it.
+func (q *Queue) stream(ctx context.Context, cfg jetstream.StreamConfig) (jetstream.Stream, error) {
+	cfg.Storage, cfg.Replicas = jetstream.FileStorage, q.e.cfg.Replicas
+	cfg.Metadata = map[string]string{mark: "1", mark + "-ordered": strconv.FormatBool(q.cfg.Ordered)}
+	s, err := q.e.js.Stream(ctx, cfg.Name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		s, err = q.e.js.CreateStream(ctx, cfg)
+		if err == nil && q.e.settle != nil {
+			err = q.e.settle()
+		}
+		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // somebody was faster
+			s, err = q.e.js.Stream(ctx, cfg.Name)
+		}
+	}
+	if err != nil {
+		return nil, q.failed("open the stream of", err)
+	}
+	is := s.CachedInfo().Config
+	different := ""
+	switch {
+	case is.Metadata[mark] == "":
+		different = "the stream is not one of Tandem's"
+	case is.Metadata[mark+"-ordered"] != cfg.Metadata[mark+"-ordered"]:
+		different = fmt.Sprintf("it was made with ordered: %s", is.Metadata[mark+"-ordered"])
+	case is.Retention != cfg.Retention:
+		different = fmt.Sprintf("its retention is %v, and %v is needed", is.Retention, cfg.Retention)
+	case is.Discard != cfg.Discard, is.MaxMsgs != cfg.MaxMsgs, is.MaxBytes != cfg.MaxBytes && cfg.MaxBytes != 0:
+		different = fmt.Sprintf("its bounds are %d messages and %d bytes, and %d and %d are wanted", is.MaxMsgs, is.MaxBytes, cfg.MaxMsgs, cfg.MaxBytes)
+	}
+	if different != "" {
+		return nil, &tandem.Error{Op: "open the stream", On: cfg.Name, Kind: tandem.KindInvalid, Message: different,
+			Hint: "give the queue another name, or remove the stream: nats stream rm " + cfg.Name}
+	}
+	return s, nil
+}
+
+func (q *Queue) consumers(ctx context.Context) error {
+	n, pending := 1, q.cfg.Items
+	if q.cfg.Ordered {
+		n, pending = partitions, 1
+	}
+	for i := range n {
+		cfg := jetstream.ConsumerConfig{Durable: "tandem", AckPolicy: jetstream.AckExplicitPolicy, AckWait: q.cfg.Lease,
+			MaxDeliver: -1, // a limit would leave the message in the stream, seen by nobody: the dead letters are ours
+			// Delayed messages hold a place here: with fewer places than messages they would keep fresh ones away.
+			MaxAckPending: pending, MaxWaiting: 2048}
+		if q.cfg.Ordered {
+			cfg.Durable, cfg.FilterSubject = fmt.Sprint("tandem-", i), fmt.Sprint(q.name, ".go.", i)
+		}
+		c, err := q.e.js.CreateOrUpdateConsumer(ctx, q.name, cfg)
+		if err != nil {
+			return q.failed("open the consumer of", err)
+		}
+		q.from = append(q.from, c)
+	}
+	return nil
+}
+
+// Close is tandem.Queue's. The engine stays.
+func (q *Queue) Close() error {
+	q.stop(tandem.ErrClosed)
+	q.purge.wait()
+	return nil
+}
+
+// Remove removes the queue and all it holds from the server.
+func (q *Queue) Remove(ctx context.Context) error {
+	_ = q.Close()
+	for _, name := range []string{q.name, q.name + "-dead", q.name + "-notes"} {
+		if err := q.e.js.DeleteStream(ctx, name); err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
+			return q.failed("remove the stream of", err)
+		}
+	}
+	return nil
+}
+
+// with is ctx, also done when the queue is closed.
+func (q *Queue) with(ctx context.Context) (context.Context, context.CancelFunc) {
+	both, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(q.ctx, func() { cancel(context.Cause(q.ctx)) })
+	return both, func() { stop(); cancel(nil) }
+}
+
+var _ tandem.Queue = (*Queue)(nil)

@@ -1,0 +1,208 @@
+package jetstream
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"tandem"
+)
+
+// lease is one delivery.
+type lease struct {
+	q        *Queue
+	m        jetstream.Msg
+	message  tandem.Message
+	attempt  int
+	sequence uint64
+	deadline time.Time
+	note     note
+}
+
+// note is what is remembered about a message between deliveries.
+type note struct {
+	Free  int    `json:"free,omitempty"`  // deliveries that were no attempt
+	Cause string `json:"cause,omitempty"` // of the last failure
+}
+
+func (l *lease) Message() *tandem.Message { return &l.message }
+func (l *lease) Attempt() int             { return l.attempt }
+
+// Take is tandem.Queue's.
+func (q *Queue) Take(ctx context.Context, most int) ([]tandem.Lease, error) {
+	ctx, cancel := q.with(ctx)
+	defer cancel()
+	for {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		out, err := q.sweep(ctx, most)
+		if len(out) > 0 || err != nil {
+			return out, q.failed("take from the queue", err)
+		}
+		if out, err = q.await(ctx); len(out) == 0 && err == nil {
+			continue
+		}
+		if err != nil && ctx.Err() == nil {
+			return nil, q.failed("take from the queue", err)
+		}
+		if ctx.Err() != nil { // the caller has gone: others may have it
+			for _, l := range out {
+				_ = l.Release(context.Background())
+			}
+			return nil, context.Cause(ctx)
+		}
+		if most > 1 {
+			more, _ := q.sweep(ctx, most-1)
+			out = append(out, more...)
+		}
+		return out, nil
+	}
+}
+
+// sweep takes what is there, without waiting.
+func (q *Queue) sweep(ctx context.Context, most int) (out []tandem.Lease, err error) {
+	start := q.next()
+	for i := range q.from {
+		if len(out) >= most {
+			break
+		}
+		n := most - len(out)
+		if q.cfg.Ordered {
+			n = 1 // more than one at a time there is not, and who asks for more waits for it
+		}
+		b, err := q.from[(start+i)%len(q.from)].FetchNoWait(n)
+		if err != nil {
+			return out, err
+		}
+		if out, err = q.collect(ctx, b, out); err != nil {
+			return out, err
+		}
+	}
+	return out, nil
+}
+
+// await waits for one message. It asks for one only, and for no longer than a second: what nobody waits for any more would be kept from others.
+func (q *Queue) await(ctx context.Context) ([]tandem.Lease, error) {
+	wait := time.Second
+	if at, ok := ctx.Deadline(); ok {
+		wait = max(10*time.Millisecond, min(wait, time.Until(at)))
+	}
+	if len(q.from) > 1 { // the partitions take turns, a short while each
+		wait = min(wait, 20*time.Millisecond)
+	}
+	b, err := q.from[q.next()].Fetch(1, jetstream.FetchMaxWait(wait))
+	if err != nil {
+		return nil, err
+	}
+	return q.collect(ctx, b, nil)
+}
+
+func (q *Queue) next() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.turn++
+	return q.turn % len(q.from)
+}
+
+func (q *Queue) collect(ctx context.Context, b jetstream.MessageBatch, out []tandem.Lease) ([]tandem.Lease, error) {
+	for m := range b.Messages() {
+		l, err := q.lease(ctx, m)
+		if err != nil {
+			return out, err
+		}
+		if l != nil {
+			out = append(out, l)
+		}
+	}
+	err := b.Error()
+	if errors.Is(err, nats.ErrTimeout) || errors.Is(err, jetstream.ErrNoMessages) || errors.Is(err, jetstream.ErrNoHeartbeat) {
+		err = nil
+	}
+	return out, err
+}
+
+// lease makes a lease of a delivery. It is nil when the message is not to be handed out: before its time, or after its attempts.
+func (q *Queue) lease(ctx context.Context, m jetstream.Msg) (*lease, error) {
+	meta, err := m.Metadata()
+	if err != nil {
+		return nil, err
+	}
+	head := m.Headers()
+	if due, _ := strconv.ParseInt(head.Get(headDue), 10, 64); due != 0 {
+		if d := time.Until(time.Unix(0, due)); d > 0 {
+			return nil, m.NakWithDelay(d)
+		}
+	}
+	l := &lease{q: q, m: m, sequence: meta.Sequence.Stream, deadline: time.Now().Add(q.cfg.Lease), message: decode(head, m.Data())}
+	l.attempt = int(meta.NumDelivered)
+	if l.attempt > 1 {
+		if l.note, err = q.noted(ctx, l.sequence); err != nil {
+			return nil, err
+		}
+		free := l.note.Free
+		if head.Get(headDue) != "" { // its first delivery came before its time
+			free++
+		}
+		l.attempt = max(1, l.attempt-free)
+	}
+	if l.attempt > q.cfg.Attempts {
+		l.attempt--
+		reason := "every holder let its lease lapse"
+		if l.note.Cause != "" {
+			reason = l.note.Cause + "; and the last holder let its lease lapse"
+		}
+		if err := l.bury(ctx, reason); err != nil {
+			_ = m.NakWithDelay(q.cfg.Lease)
+		}
+		return nil, nil
+	}
+	return l, nil
+}
+
+func decode(head nats.Header, body []byte) tandem.Message {
+	m := tandem.Message{ID: head.Get(headID), Key: head.Get(headKey), Body: body}
+	if due, _ := strconv.ParseInt(head.Get(headDue), 10, 64); due != 0 {
+		m.NotBefore = time.Unix(0, due)
+	}
+	for k, v := range head {
+		if name, ok := strings.CutPrefix(k, headUser); ok && len(v) > 0 {
+			if m.Header == nil {
+				m.Header = map[string]string{}
+			}
+			m.Header[name] = v[0]
+		}
+	}
+	return m
+}
+
+// noted is what an earlier holder left for the next.
+func (q *Queue) noted(ctx context.Context, sequence uint64) (n note, err error) {
+	m, err := q.notes.GetLastMsgForSubject(ctx, q.noteOf(sequence))
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return n, nil
+	}
+	if err != nil {
+		return n, err
+	}
+	return n, json.Unmarshal(m.Data, &n)
+}
+
+func (q *Queue) noteOf(sequence uint64) string {
+	return q.name + ".note." + strconv.FormatUint(sequence, 10)
+}
+
+func (l *lease) leave(ctx context.Context) error {
+	b, err := json.Marshal(l.note)
+	if err != nil {
+		return err
+	}
+	_, err = l.q.e.js.Publish(ctx, l.q.noteOf(l.sequence), b)
+	return err
+}
