@@ -12,25 +12,30 @@ import (
 const (
 	measureEvery = 2 * time.Millisecond   // tasks that begin sooner after a measured one are not measured, when one runs at a time
 	interimEvery = 250 * time.Millisecond // of tasks that take longer it is told meanwhile
+	interimMost  = 16                     // looks in a row, without a task that begins
+	queueEvery   = 20 * time.Millisecond  // the run queue is counted no more often: that opens a file for each thread
 )
 
 // meter adds up what the tasks took, and tells Tandem as section 9 of the protocol says. A Go worker counts by process: what a handler starts is its own.
 type meter struct {
 	s *server
 
-	mu     sync.Mutex
-	active int   // tasks that run
-	since  int64 // when wall was last brought up to date
-	told   int64
-	wall   int64
-	tasks  int64
-	at     arena.Usage
-	queue  time.Duration // not yet told
-	queued time.Duration // at the last look
+	mu      sync.Mutex
+	active  int   // tasks that run
+	since   int64 // when wall was last brought up to date
+	told    int64
+	wall    int64
+	tasks   int64
+	at      arena.Usage
+	queue   time.Duration // not yet told
+	queued  time.Duration // at the last look
+	counted int64
+	asleep  bool
+	gate    chan struct{} // wakes look
 }
 
 func newMeter(s *server) *meter {
-	m := &meter{s: s, at: arena.Used(), queued: arena.Queued()}
+	m := &meter{s: s, at: arena.Used(), queued: arena.Queued(), gate: make(chan struct{}, 1)}
 	go m.look()
 	return m
 }
@@ -45,6 +50,10 @@ func (m *meter) enter(now int64) {
 		m.told = now
 	}
 	m.active++
+	if m.asleep {
+		m.asleep = false
+		m.gate <- struct{}{} // never waits: only one follows each falling asleep
+	}
 }
 
 // leave notes that it has ended, and appends the frame that is due, to be sent before the task's answer. alone says that one task runs at a time: then each that
@@ -66,6 +75,9 @@ func (m *meter) leave(now int64, id uint64, alone bool, frames []byte) []byte {
 
 // tell takes the sums. The mutex is held.
 func (m *meter) tell(now int64, id uint64, frames []byte) []byte {
+	if now-m.counted >= int64(queueEvery) {
+		m.count(now)
+	}
 	u := arena.Used()
 	used := tandem.Usage{Tasks: m.tasks, Wall: time.Duration(m.wall), CPU: u.CPU - m.at.CPU, Queue: m.queue, Voluntary: u.Voluntary - m.at.Voluntary, Involuntary: u.Involuntary - m.at.Involuntary}
 	m.told = now
@@ -73,18 +85,24 @@ func (m *meter) tell(now int64, id uint64, frames []byte) []byte {
 	return wire.AppendMeasured(frames, id, used)
 }
 
-// look adds up the run queue, and tells of tasks that take long. It lives as long as the process.
+// count adds up the run queue. The mutex is held.
+func (m *meter) count(now int64) {
+	q := arena.Queued()
+	m.queue += max(0, q-m.queued)
+	m.queued, m.counted = q, now
+}
+
+// look tells of tasks that take long. Of one that takes very long it stops to: a clock that goes would keep the runtime from finding out that all goroutines sleep
+// for ever. It lives as long as the process.
 func (m *meter) look() {
-	for {
-		time.Sleep(interimEvery / 2)
+	for looks := 0; ; looks++ {
 		m.mu.Lock()
-		if m.active == 0 {
+		if m.active == 0 || looks > interimMost {
+			looks, m.asleep = 0, true
 			m.mu.Unlock()
+			<-m.gate
 			continue
 		}
-		q := arena.Queued()
-		m.queue += max(0, q-m.queued)
-		m.queued = q
 		var frame []byte
 		if now := arena.Now(); now-m.told >= int64(interimEvery) {
 			m.wall += int64(m.active) * (now - m.since)
@@ -98,5 +116,6 @@ func (m *meter) look() {
 			m.s.mu.Unlock()
 			_ = m.s.flush() // a broken channel shows at the next read
 		}
+		time.Sleep(interimEvery / 2)
 	}
 }

@@ -61,8 +61,8 @@ func serve(d descriptors, find func(string) (handler, []string)) int {
 	defer s.sock.Close()
 	err := s.handshake(d, find)
 	if err == nil {
-		if s.keeps() {
-			defer dumps()()
+		if s.hello.Threads > 1 {
+			defer dumps(arena.DumpSignal)()
 		}
 		err = s.loop()
 	}
@@ -128,10 +128,7 @@ func (s *server) handshake(d descriptors, find func(string) (handler, []string))
 	s.ring.Size = uint64(s.hello.OutArena)
 	mode, dump := tandem.Process, arena.QuitSignal
 	if s.hello.Threads > 1 {
-		mode = tandem.Thread
-	}
-	if s.keeps() {
-		dump = arena.DumpSignal
+		mode, dump = tandem.Thread, arena.DumpSignal
 	}
 	ready, err := wire.AppendJSON(nil, wire.Ready, 0, wire.ReadyBody{Protocol: wire.Version, PID: os.Getpid(), Mode: mode, Language: "go " + strings.TrimPrefix(runtime.Version(), "go"), Halt: true, Dump: int(dump), Measure: s.hello.Measure, AtOnce: arena.MaxSlots})
 	if err != nil {
@@ -141,9 +138,6 @@ func (s *server) handshake(d descriptors, find func(string) (handler, []string))
 	_, err = s.sock.Write(ready)
 	return err
 }
-
-// keeps says that the process goes on when it is asked where it is: several tasks may run in it.
-func (s *server) keeps() bool { return s.hello.Threads > 1 || s.hello.Measure }
 
 // loop reads frames until the channel ends or DRAIN.
 func (s *server) loop() error {
@@ -186,6 +180,9 @@ func (s *server) loop() error {
 				if !s.many && max(s.ctl.AtOnce(), s.hello.Threads) > 1 {
 					s.many = true
 					run, wait = s.threads()
+					if s.hello.Threads <= 1 {
+						defer dumps(arena.QuitSignal)()
+					}
 				}
 				run(f.ID, in)
 			case f.Type == wire.Cancel:

@@ -31,8 +31,8 @@ func (o loop) setting(l Limits, now Setting, cores float64) (Setting, string) {
 	procs := int(math.Ceil(cores))
 	switch {
 	case o.late >= loopBlocked && o.busy < .5:
-		n := min(loopsMost*procs, max(2*now.Workers, procs), l.Most)
-		return Setting{max(now.Workers, l.workers(n)), now.AtOnce},
+		n := max(now.Workers, l.workers(min(loopsMost*procs, l.Most)))
+		return Setting{n, l.atOnce(max(2, min(now.AtOnce, now.Total()/n)))},
 			fmt.Sprintf("its tasks keep the event loop from turning %s of the time and compute little: more loops beside it", percent(min(1, o.late)))
 	case o.busy >= loopBusy && now.Workers < procs:
 		n := l.workers(procs)
