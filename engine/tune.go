@@ -62,8 +62,6 @@ type tuned struct {
 	all       advise.Span // under one setting
 	last      tandem.PoolState
 	bad       int64
-	looks     int
-	waited    int
 	began     time.Time // of the span
 	ready     time.Time // when the first task began
 }
@@ -73,15 +71,15 @@ func (s *step) tune(ctx context.Context) {
 	t := &tuned{}
 	every := time.NewTicker(tuneSoon)
 	defer every.Stop()
-	for {
+	for over := false; !over; {
 		select {
 		case <-ctx.Done():
-			return
+			over = true // a last look, for advice
 		case <-every.C:
 		}
 		st := s.pool.State()
 		if t.ready.IsZero() {
-			if st.Running == 0 || st.Mode == tandem.Auto {
+			if st.Running == 0 && st.Attempts == 0 || st.Mode == tandem.Auto {
 				continue
 			}
 			t.begin(s, st)
@@ -94,26 +92,30 @@ func (s *step) tune(ctx context.Context) {
 		if time.Since(t.ready) > tuneCalm {
 			every.Reset(tuneLater)
 		}
-		if t.tuner != nil {
-			if d, yes := t.tuner.Observe(span); yes {
-				s.retune(t, d)
-			}
-			if !t.known && t.tuner.Known() > 0 {
-				s.mu.Lock()
-				t.known = true
-				if len(t.decisions) == 0 {
-					s.choice.Because = t.tuner.Because()
-				}
-				s.mu.Unlock()
-			}
-			continue
-		}
-		if t.advice == nil {
+		switch {
+		case t.tuner != nil && !over:
+			s.decide(t, span)
+		case t.tuner == nil && t.advice == nil:
 			t.all = t.all.Plus(span)
 			if h, yes := advise.Advise(t.all, s.declared(t, st), t.limits); yes {
 				s.hint(t, h, st)
 			}
 		}
+	}
+}
+
+// decide lets the tuner see a span, and does what it says.
+func (s *step) decide(t *tuned, span advise.Span) {
+	if d, yes := t.tuner.Observe(span); yes {
+		s.retune(t, d)
+	}
+	if !t.known && t.tuner.Known() > 0 {
+		s.mu.Lock()
+		t.known = true
+		if len(t.decisions) == 0 {
+			s.choice.Because = t.tuner.Because()
+		}
+		s.mu.Unlock()
 	}
 }
 

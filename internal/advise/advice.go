@@ -48,11 +48,11 @@ func Advise(s Span, d Declared, l Limits) (Hint, bool) {
 		}
 		return Hint{}, false
 	case d.Kind == Workers && d.Setting.AtOnce > 1:
-		held, known := float64(u.Held)/float64(max(u.Looks, 1)), u.Looks >= fewLooksAt
+		held, known := float64(u.Held)/float64(max(u.Looks, 1)), u.Looks >= 2*fewLooksAt
 		own := u.CPU.Seconds() / s.Length.Seconds() / float64(d.Setting.Workers)
-		want := own + u.Queue.Seconds()/s.Length.Seconds()/float64(d.Setting.Workers) // others may have the processors
-		if known && held >= .8 && want >= .8 && own < 1.2 && s.Waiting >= .5 {
-			return Hint{Mode: "process", Because: fmt.Sprintf("its threads take turns with the interpreter lock, which is held %s of the time: together they compute on %.1f processors", percent(held), own)}, true
+		hindered := u.Queue > u.CPU // others have the processors: then it computes less than it could
+		if known && held >= .6 && own < 1.2 && (own >= .8 || hindered) && s.Waiting >= .5 {
+			return Hint{Mode: "process", Because: fmt.Sprintf("its threads take turns with the interpreter lock, which was held at %s of the looks: together they compute on %.1f processors", percent(held), own)}, true
 		}
 		return Hint{}, false
 	}

@@ -161,12 +161,11 @@ func (t *Tuner) relearn(s Span) {
 		return
 	}
 	t.work.cpu = u.CPU.Seconds() / float64(u.Tasks)
-	t.work.crowd = u.Queue.Seconds() > crowded*u.CPU.Seconds()
 	each := u.CPU.Seconds() / t.since.Length.Seconds() / float64(t.now.Workers)
-	if u.Looks >= fewLooksAt && each > .3 && t.work.total() >= tellsLock.Seconds() {
+	if float64(u.Looks)*min(each, 1) >= fewLooksAt && each > .3 && t.work.total() >= tellsLock.Seconds() {
 		t.work.held, t.work.known = min(1, float64(u.Held)/float64(u.Looks)/each), true
 	}
-	full := each*float64(t.now.Workers) > .6*min(float64(t.now.Workers), s.Cores) || t.work.crowd
+	full := each*float64(t.now.Workers) > .6*min(float64(t.now.Workers), s.Cores) || u.Queue > u.CPU
 	if wait := (u.Wall - u.CPU - u.Queue).Seconds() / float64(u.Tasks); !full || wait < t.work.wait {
 		t.work.wait = max(0, wait)
 	}
@@ -197,7 +196,7 @@ func (t *Tuner) worthwhile(want Setting, cores float64) (grow, yes bool) {
 		return true, true
 	case want.Workers < t.now.Workers && t.hold == 0 && then >= .97*now:
 		return false, true // the same in fewer processes
-	case 2*want.Total() <= t.now.Total() && then >= .97*now:
+	case 3*want.Total() <= t.now.Total() && then >= .97*now:
 		return false, true // the same with fewer in flight
 	}
 	return false, false

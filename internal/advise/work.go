@@ -111,7 +111,7 @@ const (
 	fewTasks   = 5
 	enoughWall = 100 * time.Millisecond
 	longWall   = 500 * time.Millisecond // of tasks none of which has ended
-	fewLooksAt = 10                     // looks at the interpreter lock
+	fewLooksAt = 6                      // looks at the interpreter lock while a task computed
 	tellsLock  = 8 * time.Millisecond   // of a task, for looks at the lock to tell anything
 )
 
@@ -143,10 +143,10 @@ func workOf(s *Span) (w work, ok bool) {
 // heldShare is the share of the processor time in which the interpreter lock was held. All of it is assumed where nobody looked often enough, and of tasks so
 // short that they let go of it by themselves before who looks has waited long enough to tell: then a worker computes on one processor.
 func heldShare(u tandem.Usage, task float64) (share float64, known bool) {
-	if u.Looks < fewLooksAt || u.Wall <= 0 || u.CPU <= 0 || task < tellsLock.Seconds() {
+	computes := min(1, u.CPU.Seconds()/max(u.Wall.Seconds(), 1e-9))
+	if float64(u.Looks)*computes < fewLooksAt || task < tellsLock.Seconds() {
 		return 1, false
 	}
-	computes := min(1, u.CPU.Seconds()/u.Wall.Seconds())
 	return min(1, float64(u.Held)/float64(u.Looks)/max(computes, .01)), true
 }
 
