@@ -222,7 +222,10 @@ func (t *Tuner) change(to Setting, c *check, at time.Duration, because string) D
 // judge ends a trial when enough has been seen.
 func (t *Tuner) judge(s Span) (Decision, bool) {
 	c := t.check
-	need := max(trial, min(t.length(), 10*time.Second))
+	need, least := max(trial, min(t.length(), 10*time.Second)), 1.03
+	if t.since.Used.Queue > t.since.Used.CPU { // others have the processors: what a moment shows is theirs
+		need, least = 3*need, .8
+	}
 	if t.since.Length < need || t.since.Ended < fewTrials && t.since.Length < longTrial {
 		return Decision{}, false
 	}
@@ -236,9 +239,9 @@ func (t *Tuner) judge(s Span) (Decision, bool) {
 	switch {
 	case bad > c.bad+.05 && bad > 2*c.bad:
 		back = fmt.Sprintf("%s of the items ended badly since, %s before", percent(bad), percent(c.bad))
-	case c.grow && rate < 1.03*c.rate:
+	case c.grow && rate < least*c.rate:
 		back = fmt.Sprintf("it did not help: %s a second before, %s since", perSecond(c.rate), perSecond(rate))
-	case !c.grow && rate < .9*c.rate:
+	case !c.grow && rate < min(least, .9)*c.rate:
 		back = fmt.Sprintf("%s a second before, %s since", perSecond(c.rate), perSecond(rate))
 	}
 	if back == "" {
