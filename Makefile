@@ -58,8 +58,8 @@ lint: ## static checks
 	@test -x $(GOLANGCI) || GOBIN=$(abspath $(CACHE)) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 	$(GOLANGCI) run
 
-generate: ## rewrite generated files (the JSON Schema, docs/reference)
-	$(GO) test -run 'TestSchemaIsCurrent|TestReferenceIsCurrent' ./internal/flowfile -update
+generate: ## rewrite generated files: the JSON Schema, docs/reference, the wording of errors
+	$(GO) test -run 'TestSchemaIsCurrent|TestReferenceIsCurrent|TestBadFilesAreExplained' ./internal/flowfile -update
 	$(GO) test -run TestReferenceIsCurrent ./internal/cli -update
 
 fuzz: ## fuzz every parser for half a minute each

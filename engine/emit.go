@@ -178,7 +178,7 @@ func (s *step) part(u *unit, o *outflow) {
 // keep lets u carry a value for a later step.
 func (s *step) keep(u *unit, v tandem.Value) {
 	if u.Earlier == nil {
-		u.Earlier = make([]tandem.Value, len(s.e.steps))
+		u.Earlier = make([]tandem.Value, len(s.e.flow.Steps))
 	}
 	u.Earlier[s.index] = v
 }

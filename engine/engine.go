@@ -159,6 +159,9 @@ func (e *Engine) build(flow Flow) ([]*step, error) {
 	}
 	var steps []*step
 	for i, def := range flow.Steps {
+		if flow.Last > 0 && (i < flow.First || i >= flow.Last) {
+			continue
+		}
 		l := def.Limits
 		if def.Pool != "" {
 			l = flow.Pools[def.Pool]

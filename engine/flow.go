@@ -38,6 +38,30 @@ type Flow struct {
 	Sync     bool                            // the sink is on stable storage before the journal says so: also a power cut loses nothing
 	Done     func(root string)               // told when all that came of a source's item has been written; may be nil
 	Redact   func(tandem.Value) tandem.Value // takes secrets out of what is written and shown; may be nil
+
+	// First and Last, when Last is not zero, are a part of the steps: only those from First to before Last run here, on items that come from a [Feed].
+	First, Last int
+	Settled     func(tag any) // told when all that came of a Start with this tag has been written, and none of it was canceled; may be nil
+}
+
+// Feed is a Source whose items come out of the middle of a flow: from a queue between machines.
+type Feed interface {
+	tandem.Source
+	// Starts is Each for items that have a past. It is called in place of Each.
+	Starts(ctx context.Context, yield func(Start) bool) error
+}
+
+// Start is an item as it comes out of the middle of a flow.
+type Start struct {
+	ID, Root string
+	Source   tandem.Value   // what the source gave
+	Value    tandem.Value   // what the last step gave
+	Earlier  []tandem.Value // what earlier steps gave, by index of step; nil when none was kept
+	Attempts int            // the most that a step before needed
+	Elapsed  time.Duration  // since the source gave it
+	Ended    *tandem.Result // of an item that has ended elsewhere and is only to be written; in a flow without steps
+	Made     bool           // it is one of several that came of one item of the source, and not the one that counts for it
+	Tag      any            // for Flow.Settled
 }
 
 // Bounds of the queue in front of a step.

@@ -24,7 +24,12 @@ func (e *Engine) source(ctx context.Context) error {
 		}
 	})
 	in := &intake{e: e, ctx: ctx}
-	err := e.flow.Source.Each(ctx, in.take)
+	var err error
+	if feed, ok := e.flow.Source.(Feed); ok {
+		err = feed.Starts(ctx, in.start)
+	} else {
+		err = e.flow.Source.Each(ctx, in.take)
+	}
 	if err == nil {
 		err = in.err
 	}
@@ -65,15 +70,8 @@ func (in *intake) take(id string, v tandem.Value) bool {
 	if e.order != nil && !e.order.admit(in.ctx, in.seq) {
 		return false
 	}
-	if len(in.slab) == 0 {
-		in.slab = make([]seed, 16)
-	}
-	s := &in.slab[0]
-	in.slab = in.slab[1:]
+	s := in.seed()
 	u := &s.unit
-	s.of.seq = in.seq
-	s.of.live.Store(1)
-	s.of.units.Store(1)
 	u.ID, u.Root, u.Source, u.Value, u.born, u.Ref, u.origin = id, id, v, v, time.Since(e.start), u, &s.of
 	e.in.Add(1)
 	if len(e.steps) == 0 {
@@ -110,6 +108,54 @@ func (in *intake) take(id string, v tandem.Value) bool {
 		if _, err := e.steps[p.at].in.Put(in.ctx, in.one[:]); err != nil {
 			return in.refused(to[i:], i)
 		}
+	}
+	return true
+}
+
+// seed is a unit with an origin of its own.
+func (in *intake) seed() *seed {
+	if len(in.slab) == 0 {
+		in.slab = make([]seed, 16)
+	}
+	s := &in.slab[0]
+	in.slab = in.slab[1:]
+	s.of.seq = in.seq
+	s.of.live.Store(1)
+	s.of.units.Store(1)
+	return s
+}
+
+// start is take for an item out of the middle of a flow.
+func (in *intake) start(st Start) bool {
+	e := in.e
+	if in.ctx.Err() != nil {
+		return false
+	}
+	s := in.seed()
+	in.seq++
+	u := &s.unit
+	s.of.tag = st.Tag
+	u.ID, u.Root, u.Source, u.Value, u.Earlier, u.born, u.Ref, u.origin = st.ID, st.Root, st.Source, st.Value, st.Earlier, time.Since(e.start)-st.Elapsed, u, &s.of
+	u.attempts = st.Attempts
+	if st.Made {
+		e.made.Add(1)
+	} else {
+		e.in.Add(1)
+	}
+	in.one[0] = &u.Task
+	if len(e.steps) == 0 {
+		u.Result = tandem.Give(st.Value)
+		if st.Ended != nil {
+			u.Result = *st.Ended
+		}
+		e.finish(in.one[:])
+		return true
+	}
+	u.Owner = e.steps[0]
+	if _, err := e.steps[0].in.Put(in.ctx, in.one[:]); err != nil {
+		u.Result = stopped(context.Cause(in.ctx))
+		e.finish(in.one[:])
+		return false
 	}
 	return true
 }

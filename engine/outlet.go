@@ -30,6 +30,7 @@ type outlet struct {
 	due     []*tandem.Task
 	aside   []*tandem.Task // canceled: an interrupted run goes on with them, so their lines come last and do not count as written
 	whole   []string       // items of the source of which everything is among what is being written
+	settled []any          // tags of the same, of a Feed
 	flusher interface{ Flush() (lost int, err error) }
 }
 
@@ -157,6 +158,9 @@ func (o *outlet) write(tasks []*tandem.Task) {
 		if of.written++; of.live.Load() == 0 && of.written == of.units.Load() && !of.cut && (t.ID != t.Root || o.e.flow.Done != nil) {
 			o.whole = append(o.whole, t.Root)
 		}
+		if o.e.flow.Settled != nil && of.live.Load() == 0 && of.written == of.units.Load() && !of.cut {
+			o.settled = append(o.settled, of.tag)
+		}
 	}
 	if o.e.flow.Journal != nil {
 		kept := tasks[:0]
@@ -180,7 +184,12 @@ func (o *outlet) write(tasks []*tandem.Task) {
 			o.e.flow.Done(id)
 		}
 	}
-	o.whole = o.whole[:0]
+	if in && o.e.flow.Settled != nil {
+		for _, tag := range o.settled {
+			o.e.flow.Settled(tag)
+		}
+	}
+	o.whole, o.settled = o.whole[:0], o.settled[:0]
 }
 
 // put writes tasks to the sinks. It is false when not all of them are in.

@@ -44,6 +44,27 @@ type Items struct {
 // Bad is how many items did not end well.
 func (i Items) Bad() int64 { return i.Failed + i.TimedOut + i.Crashed + i.Canceled + i.Quarantined }
 
+// Of is the number of items with outcome o.
+func (i Items) Of(o tandem.Outcome) int64 {
+	switch o {
+	case tandem.OK:
+		return i.OK
+	case tandem.Failed:
+		return i.Failed
+	case tandem.TimedOut:
+		return i.TimedOut
+	case tandem.Crashed:
+		return i.Crashed
+	case tandem.Canceled:
+		return i.Canceled
+	case tandem.Filtered:
+		return i.Filtered
+	case tandem.Quarantined:
+		return i.Quarantined
+	}
+	return 0
+}
+
 // Ended is how many items have their outcome.
 func (i Items) Ended() int64 { return i.OK + i.Bad() + i.Filtered }
 

@@ -24,6 +24,7 @@ type unit struct {
 // origin is an item of the source and all that came of it.
 type origin struct {
 	seq   int64
+	tag   any          // of the Start
 	live  atomic.Int32 // units without an outcome
 	units atomic.Int32 // all there were
 
@@ -70,4 +71,12 @@ func newGroup(s *step, units []*unit) *group {
 	g.ID, g.Root, g.Source = first.ID, first.Root, first.Source
 	g.Value, g.Owner, g.Ref = tandem.ListOf(values), s, g
 	return g
+}
+
+// TagOf is the tag of the [Start] that an ended task came of; nil when it came of none.
+func TagOf(t *tandem.Task) any {
+	if u, ok := t.Ref.(*unit); ok {
+		return u.origin.tag
+	}
+	return nil
 }

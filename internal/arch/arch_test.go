@@ -22,7 +22,7 @@ var layer = map[string]int{
 	"tandem/internal/source": 2, "tandem/internal/sink": 2, "tandem/internal/gopool": 2, "tandem/internal/procpool": 2,
 	"tandem/internal/measure": 2, "tandem/internal/handler": 2, "tandem/internal/queue/jetstream": 2, "tandem/internal/sqlite": 2, "tandem/internal/journal": 2, "tandem/worker": 2, "tandem/tandemtest": 2,
 	"tandem/engine": 3, "tandem/internal/runs": 3,
-	"tandem/internal/flowfile": 4, "tandem/internal/demo": 4, "tandem/internal/mapper": 4,
+	"tandem/internal/flowfile": 4, "tandem/internal/cluster": 4, "tandem/internal/demo": 4, "tandem/internal/mapper": 4,
 	"tandem/internal/cli": 5,
 	"tandem/cmd/tandem":   6,
 }

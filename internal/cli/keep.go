@@ -82,8 +82,17 @@ func (a *app) openRun(root string, file *flowfile.File, o runOptions, say func(s
 	if err != nil {
 		return nil, err
 	}
-	if err := alone(root, flow, file, o); err != nil {
-		return nil, err
+	if o.attach == "" {
+		if err := alone(root, flow, file, o); err != nil {
+			return nil, err
+		}
+	}
+	if o.attach != "" {
+		e, err := runEntry(root, o.attach)
+		if err != nil {
+			return nil, err
+		}
+		return a.reopen(root, e, file, o)
 	}
 	last, stopped, err := runs.Latest(root, flow)
 	if err != nil {

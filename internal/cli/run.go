@@ -30,6 +30,7 @@ type runOptions struct {
 	retryFailed bool
 	pin         bool
 	items       []string
+	attach      string // id of the run to go on with
 	reports     []string
 	drain       time.Duration
 }
@@ -132,6 +133,8 @@ type running struct {
 	fell  *fallen
 	bar   *progress
 	code  atomic.Int64 // of a signal; 0 when none came
+
+	remote *remote // of a run that a cluster works on
 }
 
 func (r *running) run() error {
@@ -161,7 +164,11 @@ func (r *running) run() error {
 	r.watch.running = func() bool { return e.Snapshot().Items.In > 0 }
 	defer r.signals(e, cancel)()
 
+	surroundings.Ends = r.remote != nil
 	flow, err := flowfile.Build(ctx, r.file, surroundings)
+	if err == nil && r.remote != nil {
+		flow, err = r.remote.send(ctx, r, flow)
+	}
 	if err != nil {
 		if r.kept != nil {
 			err = errors.Join(err, r.kept.abandon())
@@ -174,6 +181,9 @@ func (r *running) run() error {
 	r.watch.redact = flow.Redact
 	if r.kept != nil && r.kept.Journal != nil {
 		flow.Journal = r.kept
+	}
+	if r.remote != nil {
+		defer r.remote.close()
 	}
 	r.bar.start()
 	report, err := e.Run(ctx, flow)
@@ -293,6 +303,9 @@ func (r *running) end(report engine.Report, err error, tables *tables) error {
 			a.fail(kerr)
 		}
 	default:
+		if r.remote != nil {
+			r.remote.ended(report, whole, err)
+		}
 		if kerr := r.kept.close(report, whole || r.kept.Journal == nil); kerr != nil && err == nil {
 			a.fail(kerr)
 		}
@@ -306,7 +319,11 @@ func (r *running) end(report engine.Report, err error, tables *tables) error {
 			}
 		}
 		if r.kept != nil && r.kept.Journal != nil && !whole && len(r.o.items) == 0 && !r.file.WritesStdout() {
-			fmt.Fprintf(a.err, "  go on with: tandem run %s --resume\n", shellWord(r.file.Path))
+			goOn := "tandem run " + shellWord(r.file.Path) + " --resume"
+			if r.remote != nil {
+				goOn = "tandem attach " + r.kept.dir.Run().ID
+			}
+			fmt.Fprintf(a.err, "  go on with: %s\n", goOn)
 			if skipped > 0 {
 				fmt.Fprintf(a.err, "  %s of steps too large for the journal (above 1 MiB): those steps would run again\n", plural(skipped, "result"))
 			}

@@ -28,6 +28,8 @@ type Surroundings struct {
 	Position int64                // what an earlier part of the run knows to be in the sink
 	Ended    func(id string) bool // with Resume: whether an item had ended in the earlier part
 	Again    *Again               // run only the items of the failures' file; nil means the source
+	Ends     bool                 // only the source and the sinks: the steps run elsewhere
+	Only     int                  // only the step of this number, from 1, for items that come from elsewhere; zero means all
 	Items    []string             // run only the items of these ids, outcomes to Stdout and nowhere else; nil means all
 }
 
@@ -48,13 +50,19 @@ func Build(ctx context.Context, f *File, s Surroundings) (engine.Flow, error) {
 		flow.Pools[name] = limits(p.Concurrency, p.Max, p.Rate, p.Breaker)
 	}
 	var err error
-	if flow.Source, err = f.source(s); err != nil {
-		return flow, err
+	if s.Only == 0 {
+		if flow.Source, err = f.source(s); err != nil {
+			return flow, err
+		}
 	}
 	if s.Items != nil {
 		flow.Source = source.Only(flow.Source, s.Items)
 	}
 	for i := range f.Steps {
+		if s.Ends || s.Only > 0 && i != s.Only-1 {
+			flow.Steps = append(flow.Steps, engine.Step{Name: f.Steps[i].Name, Handler: engine.Func{}})
+			continue
+		}
 		step, err := f.step(ctx, i, s)
 		if err != nil {
 			return flow, err
@@ -65,6 +73,9 @@ func Build(ctx context.Context, f *File, s Surroundings) (engine.Flow, error) {
 		}
 	}
 	flow.Failures.StopAfter, flow.Failures.StopShare = f.Failures.StopAfter.Items, f.Failures.StopAfter.Share
+	if s.Only > 0 {
+		return flow, nil
+	}
 	// Last: a flow that cannot start must not empty the file of the run before.
 	return flow, f.sinks(&flow, s)
 }
@@ -78,6 +89,9 @@ func (f *File) complete(s Surroundings) error {
 		return err
 	}
 	for _, name := range f.secrets {
+		if s.Ends { // they are for the steps, and each machine has its own
+			break
+		}
 		if _, ok := facts.Secrets[name]; !ok {
 			return &tandem.Error{Op: "run", On: f.Path, Kind: tandem.KindInvalid, Message: "the secret `" + name + "` is not set",
 				Hint: "set TANDEM_SECRET_" + name + ", or write " + name + "=… into a file that only you may read (chmod 600) and name it with secrets: FILE"}

@@ -124,6 +124,8 @@ type Step struct {
 	Retry *Retry `json:"retry,omitempty" jsonschema:"description=When a failed attempt is followed by another."`
 	Pool  string `json:"pool,omitempty" jsonschema:"description=Name of the limits that this step shares with others."`
 
+	Labels []string `json:"labels,omitempty" jsonschema:"description=For tandem submit: only nodes with all of these labels run the step."`
+
 	Mode        tandem.Mode   `json:"mode,omitempty" jsonschema:"enum=auto,enum=goroutine,enum=thread,enum=async,enum=process,description=How the handler runs. auto: measured and decided while it runs\\, also into threads. Without it: processes\\, an event loop for an async def\\, goroutines for verbs without workers."`
 	Workers     Workers       `json:"workers,omitempty" jsonschema:"description=Worker processes: a number\\, cores\\, cores-1 or 50%; cores unless told otherwise."`
 	Threads     int           `json:"threads,omitempty" jsonschema:"minimum=1,description=Tasks at a time in one worker process."`

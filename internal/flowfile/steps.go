@@ -36,8 +36,8 @@ func (d *decoder) step(s *Step, n *node, path []any) {
 			d.need(n, m, path, "size")
 		},
 		"retry": func(n *node, path []any) { s.Retry = &Retry{}; s.Retry.decode(d, n, path) },
-		"pool":  d.text(&s.Pool),
-		"mode":  word(d, &s.Mode, tandem.Modes), "workers": d.workers(&s.Workers), "threads": d.whole(&s.Threads), "concurrency": d.count(&s.Concurrency),
+		"pool":  d.text(&s.Pool), "labels": d.texts(&s.Labels, true),
+		"mode": word(d, &s.Mode, tandem.Modes), "workers": d.workers(&s.Workers), "threads": d.whole(&s.Threads), "concurrency": d.count(&s.Concurrency),
 		"max": d.whole(&s.Max), "rate": d.rate(&s.Rate), "breaker": d.breaker(&s.Breaker), "budget": d.budget(&s.Budget),
 		"timeout": d.duration(&s.Timeout),
 		"queue": func(n *node, path []any) {

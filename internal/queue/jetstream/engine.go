@@ -68,7 +68,11 @@ func (d dialer) Dial(string, string) (net.Conn, error) { return d() }
 func connect(url string, cfg Config, opts ...nats.Option) (*Engine, error) {
 	cfg.Replicas, cfg.Level, cfg.Prefix = max(cfg.Replicas, 1), cmp.Or(cfg.Level, Process), cmp.Or(cfg.Prefix, "tandem")
 	if cfg.OnLink != nil {
-		opts = append(opts, nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { cfg.OnLink(false, err) }),
+		opts = append(opts, nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err != nil { // nil says that we have closed it
+				cfg.OnLink(false, err)
+			}
+		}),
 			nats.ReconnectHandler(func(*nats.Conn) { cfg.OnLink(true, nil) }))
 	}
 	opts = append(opts, nats.Name(cmp.Or(cfg.Name, "tandem")), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
@@ -166,3 +170,9 @@ func (e *Engine) Await(ctx context.Context, within time.Duration) error {
 		}
 	}
 }
+
+// SetReplicas sets how many copies the streams made from now on have.
+func (e *Engine) SetReplicas(n int) { e.cfg.Replicas = max(n, 1) }
+
+// Servers is how many servers the cluster that answers has told us of, itself included.
+func (e *Engine) Servers() int { return max(len(e.nc.Servers()), 1) }

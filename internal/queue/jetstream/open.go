@@ -155,17 +155,6 @@ func (q *Queue) Close() error {
 	return nil
 }
 
-// Remove removes the queue and all it holds from the server.
-func (q *Queue) Remove(ctx context.Context) error {
-	_ = q.Close()
-	for _, name := range []string{q.name, q.name + "-dead", q.name + "-notes"} {
-		if err := q.e.js.DeleteStream(ctx, name); err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
-			return q.failed("remove the stream of", err)
-		}
-	}
-	return nil
-}
-
 // with is ctx, also done when the queue is closed.
 func (q *Queue) with(ctx context.Context) (context.Context, context.CancelFunc) {
 	both, cancel := context.WithCancelCause(ctx)
@@ -174,3 +163,19 @@ func (q *Queue) with(ctx context.Context) (context.Context, context.CancelFunc) 
 }
 
 var _ tandem.Queue = (*Queue)(nil)
+
+// RemoveQueue removes a queue by its name, and all it holds.
+func (e *Engine) RemoveQueue(ctx context.Context, name string) error {
+	q := Queue{e: e, name: e.cfg.Prefix + "-" + name}
+	q.cfg.Name = name
+	return q.remove(ctx)
+}
+
+func (q *Queue) remove(ctx context.Context) error {
+	for _, name := range []string{q.name, q.name + "-dead", q.name + "-notes"} {
+		if err := q.e.js.DeleteStream(ctx, name); err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
+			return q.failed("remove the stream of", err)
+		}
+	}
+	return nil
+}

@@ -16,9 +16,11 @@ package jetstream
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -143,6 +145,30 @@ func hostPort(s string) (string, int, error) {
 
 // Conn is a fresh connection inside the process, for whoever passes clients on from a socket of its own.
 func (s *Server) Conn() (net.Conn, error) { return s.srv.InProcessConn() }
+
+// ServeSocket passes clients on that connect to a socket of the file system, which needs no port. It serves until the listener is closed.
+func (s *Server) ServeSocket(l net.Listener) error {
+	var all sync.WaitGroup
+	defer all.Wait()
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return err
+		}
+		in, err := s.Conn()
+		if err != nil {
+			_ = c.Close()
+			return err
+		}
+		for _, pair := range [2][2]net.Conn{{c, in}, {in, c}} {
+			all.Go(func() {
+				_, _ = io.Copy(pair[0], pair[1])
+				_ = pair[0].Close() // the other direction ends too
+				_ = pair[1].Close()
+			})
+		}
+	}
+}
 
 // URL is where clients connect; empty when no port is open.
 func (s *Server) URL() string {

@@ -1,0 +1,296 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"tandem"
+	"tandem/engine"
+	"tandem/internal/queue/jetstream"
+)
+
+// hop is one step of a run on this node: the source and the sink of an engine that runs the step. It takes letters from the queue in front of the step, and
+// passes on what came of them.
+type hop struct {
+	node  string
+	step  string
+	name  string // of its objects: the run and the step
+	store *jetstream.Objects
+	in    tandem.Queue
+	next  tandem.Queue // the queue of the next step, or of the results
+	end   tandem.Queue // of the results
+	last  bool         // next is end
+	most  int          // letters to take at a time
+
+	redact func(tandem.Value) tandem.Value
+
+	mu      sync.Mutex
+	held    map[*parcel]struct{}
+	settled chan *parcel
+	flushed chan struct{}
+	lost    error // why nothing can be passed on
+	fail    func(error)
+}
+
+// parcel is a letter that this node has, and what came of it.
+type parcel struct {
+	lease    tandem.Lease
+	letter   *letter
+	out      []*letter // to be passed on
+	over     []bool    // of out: it has ended
+	canceled bool
+}
+
+func newHop(h *hop) *hop {
+	h.held, h.settled, h.flushed = map[*parcel]struct{}{}, make(chan *parcel, 256), make(chan struct{})
+	return h
+}
+
+// Starts is engine.Feed's.
+func (h *hop) Starts(ctx context.Context, yield func(engine.Start) bool) error {
+	for ctx.Err() == nil {
+		leases, err := h.in.Take(ctx, h.most)
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
+		}
+		for i, l := range leases {
+			p := h.hold(ctx, l)
+			if p == nil {
+				continue
+			}
+			st := engine.Start{ID: p.letter.ID, Root: p.letter.Root, Source: p.letter.source, Value: p.letter.value, Earlier: p.letter.earlier,
+				Attempts: p.letter.Attempts, Elapsed: time.Duration(p.letter.Elapsed), Tag: p}
+			if !yield(st) {
+				for _, l := range leases[i+1:] {
+					_ = l.Release(context.WithoutCancel(ctx))
+				}
+				return nil
+			}
+		}
+	}
+	return nil
+}
+
+// Each is tandem.Source's; a Feed is read by Starts.
+func (h *hop) Each(context.Context, func(string, tandem.Value) bool) error { return nil }
+
+// Total is tandem.Source's.
+func (h *hop) Total() int64 { return -1 }
+
+// hold opens a letter. It is nil when there is nothing to run.
+func (h *hop) hold(ctx context.Context, l tandem.Lease) *parcel {
+	letter, err := open(ctx, h.store, l.Message())
+	if err != nil {
+		_ = l.Retry(ctx, err)
+		return nil
+	}
+	p := &parcel{lease: l, letter: letter}
+	h.mu.Lock()
+	h.held[p] = struct{}{}
+	h.mu.Unlock()
+	if l.Attempt() > MaxLost {
+		letter.Outcome = tandem.Crashed
+		letter.Error = &failure{Op: "run", On: h.step, Kind: tandem.KindCrash, Reason: "lost",
+			Message: "each of the nodes that ran it was lost before it ended", Hint: "it may take its machine down: look at its memory, or run it alone with --item"}
+		p.out, p.over = append(p.out, letter), append(p.over, true)
+		h.settled <- p
+		return nil
+	}
+	return p
+}
+
+// Write is tandem.Sink's: it notes what came of each parcel. They go on when all of one is there; see settle.
+func (h *hop) Write(ended []*tandem.Task) (int, error) {
+	for _, t := range ended {
+		p, ok := engine.TagOf(t).(*parcel)
+		if !ok {
+			continue
+		}
+		if t.Result.Outcome == tandem.Canceled {
+			p.canceled = true
+			continue
+		}
+		r := t.Result
+		l := &letter{source: t.Source, value: t.Value}
+		l.ID, l.Root, l.Attempts, l.Elapsed = t.ID, p.letter.Root, t.Attempts, int64(t.Elapsed)
+		over := h.last || r.Outcome != tandem.OK
+		if over && h.redact != nil { // values between steps travel as they are
+			r.Value, r.Err = h.redact(r.Value), redacted(r.Err, h.redact)
+		}
+		if over {
+			l.Outcome, l.Error, l.Service, l.Node, l.Crash = r.Outcome, failureOf(r.Err), int64(r.Service), h.node, r.Crash
+			if r.Outcome == tandem.OK {
+				l.value = r.Value
+			}
+		} else {
+			l.value, l.earlier = r.Value, t.Earlier
+		}
+		p.out, p.over = append(p.out, l), append(p.over, over)
+	}
+	return len(ended), nil
+}
+
+// redacted is err without secrets, as a copy.
+func redacted(err *tandem.Error, redact func(tandem.Value) tandem.Value) *tandem.Error {
+	if err == nil {
+		return nil
+	}
+	c := *err
+	for _, s := range []*string{&c.Message, &c.Hint, &c.Trace, &c.Reason} {
+		*s = string(redact(tandem.TextValue(*s)).Data)
+	}
+	return &c
+}
+
+// Close is tandem.Sink's.
+func (h *hop) Close() error { return nil }
+
+// settle is engine.Flow's Settled: all that came of a parcel is noted.
+func (h *hop) settle(tag any) {
+	p := tag.(*parcel)
+	share, rest := p.letter.Shares/int64(len(p.out)), p.letter.Shares%int64(len(p.out))
+	for i, l := range p.out {
+		l.Shares = share
+		if i == 0 {
+			l.Shares += rest
+		}
+	}
+	h.settled <- p
+}
+
+// flush passes on what has settled, many at a time, until settled is closed.
+func (h *hop) flush(ctx context.Context) {
+	defer close(h.flushed)
+	for p := range h.settled {
+		lot := []*parcel{p}
+	more:
+		for len(lot) < 256 {
+			select {
+			case p, ok := <-h.settled:
+				if !ok {
+					break more
+				}
+				lot = append(lot, p)
+			default:
+				break more
+			}
+		}
+		if h.lost == nil {
+			h.lost = h.pass(ctx, lot)
+			if h.lost != nil {
+				h.fail(h.lost)
+			}
+		}
+	}
+}
+
+// pass stores what came of parcels behind this step, and then ends their leases.
+func (h *hop) pass(ctx context.Context, lot []*parcel) error {
+	var on, over []tandem.Message
+	leases := make([]tandem.Lease, 0, len(lot))
+	for _, p := range lot {
+		for i, l := range p.out {
+			m, err := l.seal(ctx, h.store, h.name)
+			if err != nil {
+				return err
+			}
+			if p.over[i] {
+				over = append(over, m)
+			} else {
+				on = append(on, m)
+			}
+		}
+		leases = append(leases, p.lease)
+	}
+	for q, m := range map[tandem.Queue][]tandem.Message{h.next: on, h.end: over} {
+		if len(m) > 0 {
+			if err := q.Put(ctx, m...); err != nil {
+				return err
+			}
+		}
+	}
+	err := h.in.Done(ctx, leases...)
+	if errors.Is(err, tandem.ErrLost) {
+		err = nil // another node may run it too, and the submitter counts it once
+	}
+	h.mu.Lock()
+	for _, p := range lot {
+		delete(h.held, p)
+	}
+	h.mu.Unlock()
+	for _, p := range lot {
+		if p.letter.Object != "" && (len(p.out) != 1 || p.out[0].Object != p.letter.Object) {
+			p.letter.forget(ctx, h.store)
+		}
+	}
+	return err
+}
+
+// beat renews every lease until ctx is done.
+func (h *hop) beat(ctx context.Context) {
+	tick := time.NewTicker(Lease / 4)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		h.mu.Lock()
+		all := make([]*parcel, 0, len(h.held))
+		for p := range h.held {
+			all = append(all, p)
+		}
+		h.mu.Unlock()
+		for _, p := range all {
+			_ = p.lease.Extend(ctx) // one that is lost is somebody else's now; what comes of it here is counted once
+		}
+	}
+}
+
+// release gives back what is still here.
+func (h *hop) release(ctx context.Context) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for p := range h.held {
+		_ = p.lease.Release(ctx)
+	}
+	clear(h.held)
+}
+
+// serve runs the step until ctx is done, or the queue fails. Stopping is no failure: what runs goes on for grace, then it is given back.
+func (h *hop) serve(ctx context.Context, e *engine.Engine, flow engine.Flow, grace time.Duration) error {
+	running, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer cancel(nil)
+	h.fail = func(err error) { cancel(err) }
+	var late *time.Timer
+	stop := context.AfterFunc(ctx, func() {
+		e.Drain()
+		late = time.AfterFunc(grace, func() { cancel(context.Cause(ctx)) })
+	})
+	defer stop()
+	beating, still := context.WithCancel(running)
+	var beside sync.WaitGroup
+	beside.Go(func() { h.beat(beating) })
+	go h.flush(running)
+	h.redact, flow.Redact = flow.Redact, nil
+	flow.Source, flow.Sink, flow.Settled, flow.Journal, flow.Failures, flow.Order = h, h, h.settle, nil, engine.Failures{}, false
+	_, err := e.Run(running, flow)
+	close(h.settled)
+	<-h.flushed
+	still()
+	beside.Wait()
+	if late != nil {
+		late.Stop()
+	}
+	h.release(context.WithoutCancel(ctx))
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,208 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"tandem"
+	"tandem/engine"
+	"tandem/internal/queue/jetstream"
+)
+
+// Submission is a run as its submitter sees it: it feeds the source to the cluster, and is itself the source of what comes back. It is an engine.Feed for a flow
+// without steps, so that the sink, the journal and the failure policy are those of every run.
+type Submission struct {
+	Hub      *Hub
+	Manifest Manifest
+	Source   tandem.Source
+	Dir      string               // where it notes how far it is
+	Have     func(id string) bool // whether the sink has the line of an item, from an earlier part of the run; nil means none has
+	Before   int64                // how many those are
+	Detach   <-chan struct{}      // closed to stop, when the source has been read, without waiting for results; may be nil
+
+	mu      sync.Mutex
+	ledger  *ledger
+	results *jetstream.Queue
+	done    []tandem.Lease // written, their leases to be ended
+	letters []*letter      // of done
+	ending  sync.Mutex
+}
+
+// Total is tandem.Source's.
+func (s *Submission) Total() int64 { return s.Source.Total() }
+
+// Each is tandem.Source's; a Feed is read by Starts.
+func (s *Submission) Each(context.Context, func(string, tandem.Value) bool) error { return nil }
+
+// Starts is engine.Feed's: it returns when everything of the source has come back.
+func (s *Submission) Starts(ctx context.Context, yield func(engine.Start) bool) (err error) {
+	if s.ledger, err = openLedger(s.Dir, s.Have, s.Before); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.ledger.close()) }()
+	if s.results, err = s.Hub.queue(ctx, s.Manifest, len(s.Manifest.Steps)); err != nil {
+		return err
+	}
+	defer func() {
+		err = errors.Join(err, s.end(context.WithoutCancel(ctx)), s.results.Close())
+	}()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var feeding sync.WaitGroup
+	defer feeding.Wait()
+	defer cancel(nil)
+	feeding.Go(func() {
+		if err := s.feed(ctx); err != nil && ctx.Err() == nil {
+			cancel(err)
+		}
+	})
+	err = s.collect(ctx, yield)
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) && err == nil {
+		err = cause
+	}
+	return err
+}
+
+// feed puts what the source gives into the first queue, and goes on where an earlier part of the run was.
+func (s *Submission) feed(ctx context.Context) error {
+	if _, whole := s.ledger.fed(); whole {
+		return nil
+	}
+	first, err := s.Hub.queue(ctx, s.Manifest, 0)
+	if err != nil {
+		return err
+	}
+	defer first.Close()
+	skip, _ := s.ledger.fed()
+	var lot []tandem.Message
+	var bad error
+	put := func() bool {
+		if bad = first.Put(ctx, lot...); bad == nil {
+			bad = s.ledger.feed(int64(len(lot)), false)
+		}
+		lot = lot[:0]
+		return bad == nil
+	}
+	last := time.Now()
+	err = s.Source.Each(ctx, func(id string, v tandem.Value) bool {
+		if skip > 0 {
+			skip--
+			return true
+		}
+		l := &letter{source: v, value: v}
+		l.ID, l.Root, l.Shares = id, id, sharesIn1
+		m, err := l.seal(ctx, s.Hub.objects, s.Manifest.Run)
+		if err != nil {
+			bad = err
+			return false
+		}
+		lot = append(lot, m)
+		if len(lot) >= 256 || time.Since(last) > 50*time.Millisecond {
+			last = time.Now()
+			return put()
+		}
+		return true
+	})
+	if err == nil && bad == nil && ctx.Err() == nil && len(lot) > 0 {
+		put()
+	}
+	if err = errors.Join(err, bad); err != nil || ctx.Err() != nil {
+		return err
+	}
+	if err := s.ledger.feed(0, true); err != nil {
+		return err
+	}
+	n, _ := s.ledger.fed()
+	return s.Hub.Change(ctx, s.Manifest.Run, func(m *Manifest) error { m.Items = n; return nil })
+}
+
+// collect yields what comes back until all of it is there.
+func (s *Submission) collect(ctx context.Context, yield func(engine.Start) bool) error {
+	for {
+		if n, whole := s.ledger.fed(); whole && s.ledger.roots() == n {
+			return nil
+		}
+		if err := s.end(ctx); err != nil {
+			return err
+		}
+		wait, cancel := context.WithTimeout(ctx, 200*time.Millisecond)
+		leases, err := s.results.Take(wait, 256)
+		cancel()
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			if errors.Is(err, context.DeadlineExceeded) || again(err) {
+				continue
+			}
+			return err
+		}
+		for _, lease := range leases {
+			l, err := open(ctx, s.Hub.objects, lease.Message())
+			if err != nil {
+				return err
+			}
+			first, whole, err := s.ledger.take(l.ID, l.Root, l.Shares)
+			if err != nil {
+				return err
+			}
+			if !first {
+				s.written(lease, l)
+				continue
+			}
+			r := &tandem.Result{Outcome: l.Outcome, Value: l.value, Err: l.Error.err(), Service: time.Duration(l.Service), Crash: l.Crash}
+			if l.Outcome == tandem.OK {
+				r.Count = 1
+			}
+			if !yield(engine.Start{ID: l.ID, Root: l.Root, Source: l.source, Value: l.value, Attempts: l.Attempts, Elapsed: time.Duration(l.Elapsed), Ended: r, Made: !whole, Tag: receipt{lease, l}}) {
+				return nil
+			}
+		}
+	}
+}
+
+// again tells whether an error of the queue may pass by itself: a cluster that chooses a leader.
+func again(err error) bool {
+	e, ok := errors.AsType[*tandem.Error](err)
+	return ok && e.Again == tandem.AgainYes
+}
+
+type receipt struct {
+	lease  tandem.Lease
+	letter *letter
+}
+
+// Settled is engine.Flow's: the sink has the line.
+func (s *Submission) Settled(tag any) {
+	r := tag.(receipt)
+	s.written(r.lease, r.letter)
+}
+
+func (s *Submission) written(lease tandem.Lease, l *letter) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.done, s.letters = append(s.done, lease), append(s.letters, l)
+}
+
+// end ends the leases of what is written.
+func (s *Submission) end(ctx context.Context) error {
+	s.ending.Lock()
+	defer s.ending.Unlock()
+	s.mu.Lock()
+	done, letters := s.done, s.letters
+	s.done, s.letters = nil, nil
+	s.mu.Unlock()
+	if len(done) == 0 {
+		return nil
+	}
+	err := s.results.Done(ctx, done...)
+	if errors.Is(err, tandem.ErrLost) || again(err) {
+		err = nil // they come again, and are known
+	}
+	for _, l := range letters {
+		l.forget(ctx, s.Hub.objects)
+	}
+	return err
+}

@@ -1,0 +1,207 @@
+package jetstream
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"tandem"
+)
+
+// Table is a small shared table: what runs there are, which nodes live, who holds how much of a limit. Values are whole; a revision tells one from the next.
+type Table struct {
+	e    *Engine
+	kv   jetstream.KeyValue
+	name string
+}
+
+// Entry is a line of a table.
+type Entry struct {
+	Key      string
+	Value    []byte
+	Revision uint64
+	Gone     bool // it was deleted, or its time was up
+}
+
+// ErrChanged says that somebody else was faster.
+var ErrChanged = errors.New("changed by another")
+
+// Table opens a table, and makes it when there is none. Lines vanish when they have not been written for ttl; zero means never.
+func (e *Engine) Table(ctx context.Context, name string, ttl time.Duration) (*Table, error) {
+	name = e.cfg.Prefix + "-" + name
+	t := &Table{e: e, name: name}
+	kv, err := e.js.KeyValue(ctx, name)
+	if errors.Is(err, jetstream.ErrBucketNotFound) {
+		kv, err = e.js.CreateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: name, TTL: ttl, Replicas: e.cfg.Replicas, Storage: jetstream.FileStorage})
+		if errors.Is(err, jetstream.ErrBucketExists) {
+			kv, err = e.js.KeyValue(ctx, name)
+		}
+		if err == nil && e.settle != nil {
+			err = e.settle()
+		}
+	}
+	t.kv = kv
+	return t, t.failed("open the table", err)
+}
+
+func (t *Table) failed(op string, err error) error {
+	if err == nil {
+		return nil
+	}
+	q := Queue{e: t.e}
+	q.cfg.Name = t.name
+	return q.failed(op, err)
+}
+
+// Get gives a line; Gone when there is none.
+func (t *Table) Get(ctx context.Context, key string) (Entry, error) {
+	e, err := t.kv.Get(ctx, key)
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return Entry{Key: key, Gone: true}, nil
+	}
+	if err != nil {
+		return Entry{}, t.failed("read", err)
+	}
+	return Entry{key, e.Value(), e.Revision(), false}, nil
+}
+
+// Set writes a line whatever it was.
+func (t *Table) Set(ctx context.Context, key string, value []byte) error {
+	_, err := t.kv.Put(ctx, key, value)
+	return t.failed("write", err)
+}
+
+// Swap writes a line that is still at revision; 0 means that there is none. Otherwise it fails with ErrChanged.
+func (t *Table) Swap(ctx context.Context, key string, value []byte, revision uint64) (uint64, error) {
+	var err error
+	if revision == 0 {
+		revision, err = t.kv.Create(ctx, key, value)
+	} else {
+		revision, err = t.kv.Update(ctx, key, value, revision)
+	}
+	if a, ok := errors.AsType[*jetstream.APIError](err); ok && a.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || errors.Is(err, jetstream.ErrKeyExists) {
+		return 0, ErrChanged
+	}
+	return revision, t.failed("write", err)
+}
+
+// Delete removes a line, if there is one.
+func (t *Table) Delete(ctx context.Context, key string) error {
+	return t.failed("delete from", t.kv.Purge(ctx, key))
+}
+
+// All gives every line.
+func (t *Table) All(ctx context.Context) (all []Entry, err error) {
+	keys, err := t.kv.ListKeys(ctx)
+	if err != nil {
+		return nil, t.failed("list", err)
+	}
+	defer func() { _ = keys.Stop() }()
+	for k := range keys.Keys() {
+		e, err := t.Get(ctx, k)
+		if err != nil {
+			return nil, err
+		}
+		if !e.Gone {
+			all = append(all, e)
+		}
+	}
+	return all, nil
+}
+
+// Watch calls each with every line there is and then with every change, until ctx is done or the connection is closed. ready, called once, says that all that
+// was there has been told.
+func (t *Table) Watch(ctx context.Context, each func(Entry), ready func()) error {
+	w, err := t.kv.WatchAll(ctx)
+	if err != nil {
+		return t.failed("watch", err)
+	}
+	defer func() { _ = w.Stop() }()
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case e, ok := <-w.Updates():
+			switch {
+			case !ok:
+				return tandem.ErrClosed
+			case e == nil:
+				if ready != nil {
+					ready()
+				}
+			default:
+				each(Entry{e.Key(), e.Value(), e.Revision(), e.Operation() != jetstream.KeyValuePut})
+			}
+		}
+	}
+}
+
+// Objects keeps what is too large for a message, by name.
+type Objects struct {
+	e     *Engine
+	store jetstream.ObjectStore
+	name  string
+}
+
+// Objects opens a store of objects, and makes it when there is none. It holds at most bytes.
+func (e *Engine) Objects(ctx context.Context, name string, bytes int64) (*Objects, error) {
+	o := &Objects{e: e, name: e.cfg.Prefix + "-" + name}
+	store, err := e.js.ObjectStore(ctx, o.name)
+	if errors.Is(err, jetstream.ErrBucketNotFound) {
+		store, err = e.js.CreateObjectStore(ctx, jetstream.ObjectStoreConfig{Bucket: o.name, MaxBytes: bytes, Replicas: e.cfg.Replicas, Storage: jetstream.FileStorage})
+		if errors.Is(err, jetstream.ErrBucketExists) {
+			store, err = e.js.ObjectStore(ctx, o.name)
+		}
+		if err == nil && e.settle != nil {
+			err = e.settle()
+		}
+	}
+	o.store = store
+	return o, o.failed("open the object store", err)
+}
+
+func (o *Objects) failed(op string, err error) error {
+	if err == nil {
+		return nil
+	}
+	q := Queue{e: o.e}
+	q.cfg.Name = o.name
+	err = q.failed(op, err)
+	if e, ok := errors.AsType[*tandem.Error](err); ok && isFull(e.Err) {
+		e.Message, e.Hint = "the object store is full", "remove old runs: tandem runs rm RUN --nats …"
+	}
+	return err
+}
+
+// Has tells whether there is an object of this name.
+func (o *Objects) Has(ctx context.Context, name string) (bool, error) {
+	_, err := o.store.GetInfo(ctx, name)
+	if errors.Is(err, jetstream.ErrObjectNotFound) {
+		return false, nil
+	}
+	return err == nil, o.failed("look into the object store", err)
+}
+
+// Put stores an object.
+func (o *Objects) Put(ctx context.Context, name string, r io.Reader) error {
+	_, err := o.store.Put(ctx, jetstream.ObjectMeta{Name: name}, r)
+	return o.failed("store the object", err)
+}
+
+// Get reads an object; the caller closes it. Its digest is checked at the end of reading.
+func (o *Objects) Get(ctx context.Context, name string) (io.ReadCloser, error) {
+	r, err := o.store.Get(ctx, name)
+	return r, o.failed("fetch the object "+name+" from", err)
+}
+
+// Delete removes an object, if there is one.
+func (o *Objects) Delete(ctx context.Context, name string) error {
+	err := o.store.Delete(ctx, name)
+	if errors.Is(err, jetstream.ErrObjectNotFound) {
+		return nil
+	}
+	return o.failed("delete the object "+name+" from", err)
+}
