@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -150,11 +151,34 @@ func TestTasksAreMeasuredOneByOne(t *testing.T) {
 	}
 }
 
-// A worker that does not measure and cannot change is left as it is.
+// A worker that neither measures nor changes, of an older build or in another language, is run as before, one task at a time.
 func TestOldWorkersKeepTheirNumber(t *testing.T) {
-	cfg := testConfig("echo")
+	cfg := testConfig("")
+	cfg.Argv, cfg.Workers, cfg.Mode = []string{os.Args[0], "evil", "plain"}, 2, tandem.Auto
 	p := started(t, cfg)
-	if st := p.State(); st.Used.Tasks != 0 {
-		t.Errorf("measured without being asked: %+v", st.Used)
+	p.Retune(2, 8)
+	e := &ends{times: map[*tandem.Task]int{}, how: map[tandem.Outcome]int{}}
+	var tasks []*tandem.Task
+	for range 4 {
+		tasks = append(tasks, &tandem.Task{Owner: e})
+	}
+	begun := time.Now()
+	for left := tasks; len(left) > 0; {
+		n, err := p.Submit(t.Context(), left)
+		if err != nil {
+			t.Fatal(err)
+		}
+		left = left[n:]
+	}
+	for done := 0; done < len(tasks); time.Sleep(time.Millisecond) {
+		e.mu.Lock()
+		done = e.how[tandem.OK]
+		e.mu.Unlock()
+	}
+	if took := time.Since(begun); took < 400*time.Millisecond { // each takes 200 ms and tells of the next only then
+		t.Errorf("four tasks of 200 ms in two workers took %v", took)
+	}
+	if st := p.State(); st.Most != 0 || st.Used.Tasks != 0 {
+		t.Errorf("%+v", st)
 	}
 }
