@@ -33,8 +33,6 @@ type Advice struct {
 	Setting string `json:"setting,omitempty"` // thread 1 × 64; empty when the mode is all that is known
 	Mode    string `json:"mode"`
 	Because string `json:"because"`
-	workers int
-	atOnce  int
 }
 
 // Measured is where the time of a step's tasks went, as far as it was measured: shares of their time.
@@ -190,7 +188,7 @@ func (s *step) hint(t *tuned, h advise.Hint, st tandem.PoolState) {
 	if t.kind == advise.Commands || t.kind == advise.Routines {
 		now = t.kind.Words(advise.Setting{Workers: 1, AtOnce: st.Concurrency})
 	}
-	a := &Advice{Mode: h.Mode, Because: h.Because, workers: h.Better.Workers, atOnce: h.Better.AtOnce}
+	a := &Advice{Mode: h.Mode, Because: h.Because}
 	if h.Better != (advise.Setting{}) {
 		a.Setting = t.kind.Words(h.Better)
 	}
@@ -202,7 +200,7 @@ func (s *step) hint(t *tuned, h advise.Hint, st tandem.PoolState) {
 
 // declared is how the step was told to run.
 func (s *step) declared(t *tuned, st tandem.PoolState) advise.Declared {
-	d := advise.Declared{Kind: t.kind, Setting: advise.Setting{Workers: max(1, st.Workers), AtOnce: st.Threads}, Pinned: s.def.Mode != ""}
+	d := advise.Declared{Kind: t.kind, Setting: advise.Setting{Workers: max(1, st.Workers), AtOnce: st.Threads}}
 	if t.kind == advise.Commands || t.kind == advise.Routines {
 		d.Setting = advise.Setting{Workers: 1, AtOnce: st.Concurrency}
 	}

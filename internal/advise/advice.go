@@ -12,11 +12,10 @@ type Hint struct {
 	Because string
 }
 
-// Declared is how a step that is not tuned runs, and how that came about.
+// Declared is how a step that is not tuned runs.
 type Declared struct {
 	Kind    Kind
 	Setting Setting
-	Pinned  bool // the user wrote the mode; else it is what an unset one means
 }
 
 const (

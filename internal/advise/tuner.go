@@ -37,11 +37,10 @@ type Tuner struct {
 
 // check is a change on trial.
 type check struct {
-	before  Setting
-	rate    float64
-	bad     float64 // share of the tasks that did not end well
-	because string
-	grow    bool // it was to make the step faster, not only smaller
+	before Setting
+	rate   float64
+	bad    float64 // share of the tasks that did not end well
+	grow   bool    // it was to make the step faster, not only smaller
 }
 
 const (
@@ -107,7 +106,7 @@ func (t *Tuner) Observe(s Span) (Decision, bool) {
 	if t.votes++; !yes {
 		t.votes = 0
 	} else if t.votes >= t.needed() {
-		c := &check{before: t.now, rate: t.since.rate(), bad: share(t.since.Bad, t.since.Ended), because: because, grow: grow}
+		c := &check{before: t.now, rate: t.since.rate(), bad: share(t.since.Bad, t.since.Ended), grow: grow}
 		return t.change(want, c, s.At, t.promise(want, s.Cores, because)), true
 	}
 	return Decision{}, false

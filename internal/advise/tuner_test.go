@@ -256,8 +256,8 @@ func TestAdvise(t *testing.T) {
 	}{
 		{"goroutines that compute", span(func(*Span) {}), Declared{Kind: Routines, Setting: Setting{1, 64}}, "process: it runs where work is expected to wait"},
 		{"goroutines that wait", span(func(s *Span) { s.Used.CPU /= 100 }), Declared{Kind: Routines, Setting: Setting{1, 64}}, ""},
-		{"threads that take turns", span(func(s *Span) { s.Used.CPU /= 2 }), Declared{Kind: Workers, Setting: Setting{1, 8}, Pinned: true}, "process: its threads take turns"},
-		{"threads without the lock", span(func(s *Span) { s.Used.Held = 3 }), Declared{Kind: Workers, Setting: Setting{1, 8}, Pinned: true}, ""},
+		{"threads that take turns", span(func(s *Span) { s.Used.CPU /= 2 }), Declared{Kind: Workers, Setting: Setting{1, 8}}, "process: its threads take turns"},
+		{"threads without the lock", span(func(s *Span) { s.Used.Held = 3 }), Declared{Kind: Workers, Setting: Setting{1, 8}}, ""},
 		{"a loop that computes", span(func(*Span) {}), Declared{Kind: Loops, Setting: Setting{1, 64}}, "process: its event loop computes"},
 		{"a loop that is blocked", span(func(s *Span) { s.Used.CPU, s.Used.Late = s.Used.CPU/100, 4*time.Second }), Declared{Kind: Loops, Setting: Setting{1, 64}}, "thread: its tasks keep the event loop from turning"},
 		{"processes that wait", span(func(s *Span) { s.Used.CPU, s.Used.Held = s.Used.CPU/100, 1 }), Declared{Kind: Workers, Setting: Setting{2, 1}}, "auto: it computes 1 % of its time"},
