@@ -53,7 +53,10 @@ func choose(s Step, l Limits, cores int) (choice, error) {
 		switch mode {
 		case tandem.Auto:
 			c.Because = fmt.Sprintf("one process per core of %d, unless the handler is async", cores)
-			if s.Mode == tandem.Auto {
+			switch {
+			case s.Mode == tandem.Auto && s.Workers > 0 && max(s.Threads, s.Concurrency) > 0:
+				c.Because = "the flow says so" // nothing is left to decide
+			case s.Mode == tandem.Auto:
 				c.Because = "not measured yet: " + c.Because
 			}
 			c.Workers, c.Loops = cmp.Or(s.Workers, cores), cmp.Or(s.Workers, 1)
