@@ -8,10 +8,10 @@ GOLANGCI := $(CACHE)/golangci-lint
 PILLOW := pillow==11.3.0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test kills bench accuracy parallel chromium picture lint build generate fuzz clean
+.PHONY: help demo test kills bench accuracy accuracy-handlers parallel chromium picture lint build generate fuzz clean
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
 
 build: ## build bin/tandem
 	@mkdir -p bin
@@ -44,6 +44,9 @@ bench: build parallel ## side by side with the peers and the raw limits; see ben
 
 accuracy: build ## profile labelled programs: quiet, beside a busy one, on one processor (several minutes); ACCURACY="-settings quiet -seed 2"
 	$(GO) test ./internal/measure -run TestAccuracy -count=1 -timeout 30m -v -accuracy -tandem $(abspath bin/tandem) $(ACCURACY)
+
+accuracy-handlers: ## mode: auto next to the best setting of a search, for labelled handlers (under ten minutes); HANDLERS="-only net -explain -seed 2"
+	$(GO) test ./internal/measure -run TestHandlersAccuracy -count=1 -timeout 30m -v -handlers $(HANDLERS)
 
 # GNU parallel is a peer of tandem map. Without it its row is left out, and says so.
 parallel:

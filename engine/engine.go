@@ -28,6 +28,7 @@ type Engine struct {
 	flow     Flow
 	steps    []*step
 
+	cores    atomic.Int64 // processors that may be used now
 	in       atomic.Int64 // items the source gave
 	made     atomic.Int64 // items that a step made out of one, beyond the first
 	srcDone  atomic.Bool
@@ -49,6 +50,7 @@ func New(cfg Config) *Engine {
 	if cfg.Lanes != nil {
 		e.picture = &picture{e: e, r: cfg.Lanes, starting: map[string]bool{}}
 	}
+	e.cores.Store(int64(cfg.Cores))
 	return e
 }
 
@@ -109,6 +111,9 @@ func (e *Engine) Run(ctx context.Context, flow Flow) (Report, error) {
 	watch, unwatch := context.WithCancel(ctx)
 	beside.Go(func() { e.follow(watch) })
 	beside.Go(func() { e.observe(watch) })
+	for _, s := range e.steps {
+		beside.Go(func() { s.tune(watch) })
+	}
 	// Senders stop before receivers: source, then each step in turn, then the sink.
 	srcErr := e.source(ctx)
 	for _, s := range e.steps {

@@ -90,7 +90,7 @@ type Failures struct {
 type Step struct {
 	Name        string
 	Handler     Handler
-	Mode        tandem.Mode         // empty means tandem.Auto
+	Mode        tandem.Mode         // empty: processes, an event loop for an async handler, goroutines for a Func; tandem.Auto: measured and decided, also into threads
 	Workers     int                 // processes; zero means one per core for process, 1 for thread and async
 	WorkersOf   func(cores int) int // in place of Workers: their number follows the cores; may be nil
 	Threads     int                 // tasks at a time in one worker; zero means 1, for thread 16

@@ -29,6 +29,7 @@ type runOptions struct {
 	resume      bool
 	accept      bool
 	retryFailed bool
+	pin         bool
 	items       []string
 	attach      string // id of the run to go on with
 	reports     []string
@@ -52,6 +53,7 @@ Exit codes: 0 every item ended well · 1 some did not, or the run stopped early 
   tandem run flow.yaml --resume                  go on where a stopped or killed run was
   tandem run flow.yaml --retry-failed            only what failed, from the file of failures: {save: …}
   tandem run flow.yaml --item photos/a.jpg       one item, its outcome on standard output
+  tandem run flow.yaml --pin                     write what mode: auto has found into flow.yaml
   tandem run flow.yaml --json > report.json`,
 		Args: takes(1, 1, "flow file"),
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -76,6 +78,7 @@ Exit codes: 0 every item ended well · 1 some did not, or the run stopped early 
 	f.StringArrayVar(&o.items, "item", nil, "run only the item with this id, and write its outcome to standard output; may be repeated")
 	f.StringArrayVar(&o.reports, "report", nil, "write a report: FILE.json has the totals, FILE.tsv a line per item; may be repeated")
 	f.StringVar(&o.lanes, "lanes", "on", "keep what every worker did at every moment, for tandem report: on or off")
+	f.BoolVar(&o.pin, "pin", false, "write what mode: auto has found into the flow file")
 	f.DurationVar(&o.drain, "drain", 25*time.Second, "how long SIGTERM lets what was read go on; 0 means to its end")
 	return c
 }
@@ -95,6 +98,9 @@ func (o *runOptions) check() error {
 	}
 	if len(o.items) > 0 && (o.retryFailed || o.resume) {
 		return wrong("--item with --resume or --retry-failed", "--item runs one item by itself")
+	}
+	if o.pin && (len(o.items) > 0 || o.retryFailed) {
+		return wrong("--pin with --item or --retry-failed", "what is to be pinned is measured in a run of the whole flow")
 	}
 	if o.accept && !o.resume {
 		return wrong("--accept-changes without --resume", "it is about a run to go on with")
@@ -156,7 +162,7 @@ func (r *running) run() error {
 	defer tables.close()
 	var e *engine.Engine
 	r.bar = a.newProgress(r.o.progress, func() engine.Progress { return e.Snapshot() })
-	r.watch.print = r.bar.print
+	r.watch.print, r.watch.calm = r.bar.print, r.o.quiet
 	proc.Notice(func(line string) { r.bar.print(a.yellow(printable(line))) })
 	defer proc.Notice(nil)
 	surroundings, err := r.surroundings()
@@ -333,6 +339,11 @@ func (r *running) end(report engine.Report, err error, tables *tables) error {
 	if !neverRan {
 		a.summary(report, r.file, r.watch)
 		r.fell.summary()
+		if r.o.pin {
+			if perr := a.pin(r.file, report); perr != nil {
+				a.fail(perr)
+			}
+		}
 		if r.kept != nil && r.kept.Journal != nil && !whole && len(r.o.items) == 0 && !r.file.WritesStdout() {
 			goOn := "tandem run " + shellWord(r.file.Path) + " --resume"
 			if r.remote != nil {

@@ -26,6 +26,7 @@ type watch struct {
 
 	running func() bool       // whether an item has been read
 	keep    func(live.Record) // takes what happened into the run's log; nil when it has none
+	calm    bool              // decisions are not told while it runs
 
 	mu      sync.Mutex
 	seen    map[string]int64 // step, kind and reason → how many
@@ -54,6 +55,9 @@ func (w *watch) event(e tandem.Event) {
 	}
 	if e.What == "step" && e.To == "open" || e.From == "stopped" {
 		w.print(w.a.yellow(e.ID+": ") + printable(e.Reason))
+	}
+	if e.What == "decision" && !w.calm {
+		w.print(w.a.dim(e.ID+": ") + e.From + " → " + e.To + ": " + printable(e.Reason))
 	}
 	if e.What == "cores" {
 		w.print(w.a.yellow("cores: ") + "workers follow: " + e.Reason)

@@ -16,11 +16,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"tandem"
+	"tandem/internal/arena"
 )
 
 // Config says what a pool runs.
@@ -29,6 +32,7 @@ type Config struct {
 	Handle      func(ctx context.Context, t *tandem.Task) tandem.Result
 	Concurrency int           // handlers at a time; zero means 64
 	Timeout     time.Duration // for one attempt; zero means none
+	Measure     bool          // look now and then how much of its time a handler computes
 	Grace       time.Duration // how long Run waits for handlers that do not listen; zero means 5 s
 }
 
@@ -60,6 +64,8 @@ type Pool struct {
 	wg      sync.WaitGroup
 	empty   chan struct{}
 	service time.Duration // moving average
+	looked  atomic.Int64  // when a handler was measured last, in nanoseconds since born
+	born    time.Time
 	stats   tandem.PoolState
 	clock   clock
 	seats   map[*seat]struct{} // of the goroutines that run
@@ -69,7 +75,7 @@ type Pool struct {
 func New(cfg Config) *Pool {
 	cfg.Concurrency = max(cmp.Or(cfg.Concurrency, 64), 1)
 	cfg.Grace = cmp.Or(cfg.Grace, 5*time.Second)
-	p := &Pool{cfg: cfg, ready: make(chan struct{}), empty: make(chan struct{}), clock: clock{start: time.Now()}, seats: map[*seat]struct{}{}}
+	p := &Pool{cfg: cfg, born: time.Now(), ready: make(chan struct{}), empty: make(chan struct{}), clock: clock{start: time.Now()}, seats: map[*seat]struct{}{}}
 	p.room.L, p.work.L = &p.mu, &p.mu
 	return p
 }
@@ -277,6 +283,9 @@ func (p *Pool) give(mine *seat, done []*tandem.Task) {
 			p.stats.Errors++
 		}
 		p.stats.Service += t.Result.Service
+		if t.Result.Used != nil {
+			p.stats.Used.Add(*t.Result.Used)
+		}
 		p.service += (min(t.Result.Service, time.Second) + 1 - p.service) / 8
 		if p.service <= 0 {
 			p.service = 1
@@ -355,10 +364,30 @@ func (p *Pool) handle(ctx context.Context, t *tandem.Task, r *tandem.Result) {
 			*r = tandem.Result{Outcome: tandem.Failed, Err: &tandem.Error{Op: "run", On: p.cfg.Name, Kind: tandem.KindPanic, Message: fmt.Sprint("panic: ", x), Trace: string(debug.Stack())}}
 		}
 	}()
-	*r = p.cfg.Handle(ctx, t)
+	*r = p.measured(ctx, t)
 	if r.Outcome != tandem.OK && r.Outcome != tandem.Filtered && p.stopped() {
 		*r = canceled(context.Cause(p.ctx))
 	}
+}
+
+// lookEvery is how often a handler is measured: its goroutine keeps its thread meanwhile, which makes waiting dearer by some microseconds.
+const lookEvery = 20 * time.Millisecond
+
+// measured runs the handler, and now and then measures it. The figures hold what this goroutine computes, not what the handler starts.
+func (p *Pool) measured(ctx context.Context, t *tandem.Task) tandem.Result {
+	if !p.cfg.Measure {
+		return p.cfg.Handle(ctx, t)
+	}
+	now, last := time.Since(p.born), p.looked.Load()
+	if now-time.Duration(last) < lookEvery || !p.looked.CompareAndSwap(last, int64(now)) {
+		return p.cfg.Handle(ctx, t)
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	cpu := arena.ThreadCPU()
+	r := p.cfg.Handle(ctx, t)
+	r.Used = &tandem.Usage{Tasks: 1, Wall: time.Since(p.born) - now, CPU: arena.ThreadCPU() - cpu}
+	return r
 }
 
 func (p *Pool) stopped() bool { return p.ctx.Err() != nil }

@@ -82,7 +82,7 @@ func program(c CommandConfig, name string, argument func(i int) string) func(con
 		}
 		c.Env = append(slices.Clone(c.Env), proc.MemoryFlags(c.Env, c.Caps.Memory, c.Caps.JVM)...)
 	}
-	return func(ctx context.Context, t *tandem.Task) tandem.Result {
+	return func(ctx context.Context, t *tandem.Task) (r tandem.Result) {
 		end := death{step: c.Step, t: t, before: memory.Before(), shell: name != "", caps: c.Caps, dir: c.Dir, cores: c.Cores, begun: time.Now()}
 		said := lines{t: t, heard: c.Heard}
 		hear := func(stream int, b []byte) {
@@ -132,6 +132,7 @@ func program(c CommandConfig, name string, argument func(i int) string) func(con
 		if c.Isolated != nil {
 			c.Isolated(x.Isolation)
 		}
+		defer func() { r.Used = &tandem.Usage{Tasks: 1, Wall: x.WallClock, CPU: x.CPU} }()
 		errs := string(x.Stderr)
 		switch {
 		case x.TooLarge: // first: it was killed for this, whatever else came before it was gone

@@ -19,7 +19,10 @@ import (
 	"tandem/internal/wire"
 )
 
-const controlSize = arena.ControlSize
+const (
+	controlSize = arena.ControlSize
+	maxSlots    = arena.MaxSlots
+)
 
 func yield() { runtime.Gosched() }
 
@@ -116,7 +119,8 @@ func (p *Pool) environ(place int) []string {
 
 // handshake sends HELLO and reads the answer.
 func (w *worker) handshake() error {
-	hello, err := w.p.hello()
+	w.asked = w.p.hello()
+	hello, err := wire.AppendJSON(nil, wire.Hello, 0, w.asked)
 	if err != nil {
 		return err
 	}
@@ -166,19 +170,14 @@ func (w *worker) readied(payload []byte) error {
 	if err := json.Unmarshal(payload, &r); err != nil || r.Protocol != wire.Version {
 		return &tandem.Error{Kind: tandem.KindProtocol, Message: fmt.Sprintf("READY speaks protocol %d, want %d (%v)", r.Protocol, wire.Version, err)}
 	}
-	w.parallel, w.halts = 1, r.Halt
+	w.halts = r.Halt
 	if proc.MayAsk(r.Dump) {
 		w.dump = r.Dump
 	}
-	switch r.Mode {
-	case tandem.Thread:
-		w.parallel = w.p.cfg.Threads
-	case tandem.Async:
-		w.parallel = w.p.cfg.Concurrency
-	case tandem.Process:
-	default:
+	if r.Mode != tandem.Thread && r.Mode != tandem.Async && r.Mode != tandem.Process {
 		return &tandem.Error{Kind: tandem.KindProtocol, Message: fmt.Sprintf("READY with mode %q", r.Mode)}
 	}
+	w.setAtOnce(r)
 	w.p.mu.Lock()
 	if w.p.mode == tandem.Auto || w.place == 0 {
 		w.p.mode = r.Mode

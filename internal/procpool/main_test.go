@@ -172,7 +172,7 @@ var hoard [][]byte
 func parse(fields []int, i int) int { return fields[i] }
 
 func testConfig(handler string) Config {
-	return Config{Step: "test", Argv: []string{os.Args[0]}, Handler: handler, Workers: 2, ArenaSize: 64 << 20}
+	return Config{Step: "test", Argv: []string{os.Args[0]}, Handler: handler, Workers: 2, ArenaSize: 64 << 20, Measure: true}
 }
 
 // started runs a pool for the length of the test.

@@ -120,7 +120,10 @@ func (p *Pool) admit(w *worker) {
 	}
 	if w.life.On(supervise.Ready, now()) && !w.dead {
 		p.workers = append(p.workers, w)
-		w.setWindow(min(w.most(), 2*w.parallel))
+		if p.atOnce > 0 {
+			w.change(p.atOnce)
+		}
+		w.setWindow(min(w.most(), 2*w.atOnce))
 		p.sup.Ready()
 	}
 	w.progress = int64(now())

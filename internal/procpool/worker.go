@@ -23,7 +23,11 @@ type worker struct {
 	sock     *proc.Socket
 	mem      *arenas
 	ctl      arena.Control
-	parallel int // tasks the worker runs at a time
+	parallel int // tasks the worker may run at a time, the most there ever were
+	atOnce   int // tasks it is to run at a time now
+	measures bool
+	asked    wire.HelloBody // what it was started with
+	changes  int            // up to so many it can be told to run while it serves; 0 when it cannot
 
 	slots     []slot
 	free      []uint32
@@ -107,6 +111,7 @@ type slot struct {
 	asked     bool    // to end, for its soft limit is over
 	expired   bool    // its time is up, and the worker is being asked where it is
 	late      *charge // the task that was here, once it is abandoned
+	used      *tandem.Usage
 }
 
 func (s *slot) id(index uint32) uint64 { return uint64(s.gen)<<32 | uint64(index) }
@@ -247,9 +252,9 @@ func windowFor(parallel int, service time.Duration) int {
 // most is how many tasks may be inside w now. One that must not run twice is handed over only to be started.
 func (w *worker) most() int {
 	if w.p.cfg.Once {
-		return w.parallel
+		return w.atOnce
 	}
-	return windowFor(w.parallel, w.p.service)
+	return windowFor(w.atOnce, w.p.service)
 }
 
 func (w *worker) setWindow(n int) {
