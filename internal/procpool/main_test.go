@@ -133,7 +133,7 @@ func behave(_ context.Context, s string) (string, error) {
 		if _, err := fmt.Fprintln(f, s); err != nil {
 			return "", err
 		}
-		return behave(nil, rest)
+		return behave(context.Background(), rest)
 	case "grow": // for good
 		n, _ := strconv.Atoi(arg)
 		hoard = append(hoard, bytes.Repeat([]byte{1}, n<<20))
