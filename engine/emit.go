@@ -57,6 +57,8 @@ func (s *step) emit(ctx context.Context) {
 				t.Result.Crash = nil
 				c.Input = evidence.Preview(t.Value, s.e.flow.Redact)
 				s.e.crashed(*c)
+			} else if t.Result.Outcome == tandem.TimedOut && s.e.picture != nil {
+				s.e.picture.timedOut(s, t)
 			}
 			switch ref := t.Ref.(type) {
 			case *unit:
@@ -135,6 +137,9 @@ func (s *step) fail(u *unit, o *outflow) {
 		}
 	}
 	o.count(r.Outcome)
+	if s.e.picture != nil && r.Outcome != tandem.Canceled {
+		s.e.picture.failed(s, u)
+	}
 	o.ended = append(o.ended, &u.Task)
 }
 

@@ -21,6 +21,7 @@ import (
 
 	"tandem"
 	"tandem/internal/handover"
+	"tandem/internal/lanes"
 	"tandem/internal/limit"
 	"tandem/internal/proc"
 	"tandem/internal/procpool"
@@ -89,7 +90,7 @@ type Failures struct {
 type Step struct {
 	Name        string
 	Handler     Handler
-	Mode        tandem.Mode         // empty means tandem.Auto
+	Mode        tandem.Mode         // empty: processes, an event loop for an async handler, goroutines for a Func; tandem.Auto: measured and decided, also into threads
 	Workers     int                 // processes; zero means one per core for process, 1 for thread and async
 	WorkersOf   func(cores int) int // in place of Workers: their number follows the cores; may be nil
 	Spares      int                 // ready workers beside those that serve; zero means one after the first death if starting takes long, negative none
@@ -178,6 +179,8 @@ type Config struct {
 	OnOutput func(step string, worker, stream int, chunk []byte) // what workers print; may be nil; must not block
 	OnCrash  func(tandem.Crash)                                  // each worker and command that died, or was killed while it ran; may be nil; must not block for long
 	OnEnded  func(t *tandem.Task)                                // each item once, when it has its outcome; may be nil; must not block
+
+	Lanes *lanes.Recorder // keeps the picture of the run; nil means that none is made. The caller closes it after Run
 }
 
 func (f Flow) validate() error {

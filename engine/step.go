@@ -43,7 +43,8 @@ type step struct {
 	inside  int       // of a step that must not run an item twice: in the pool
 	free    sync.Cond // inside has shrunk
 	later   waiting
-	retried int64 // attempts that another followed
+	tuned   *tuned // nil before the first task
+	retried int64  // attempts that another followed
 	fed     bool
 	busy    bool // the emitter has taken results and not yet dealt with all
 	blocked bool // the feeder waits
@@ -115,3 +116,10 @@ func (s *step) paused() string {
 
 // auto reports whether the run finds out how many tasks may be in flight.
 func (s *step) auto() bool { return s.limits.Auto }
+
+// because is why the step runs as it does.
+func (s *step) because() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.choice.Because
+}

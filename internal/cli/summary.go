@@ -84,6 +84,7 @@ func (a *app) summary(r engine.Report, file *flowfile.File, w *watch) {
 			}
 			fmt.Fprintln(a.err, paint(fmt.Sprintf("  %-*s  isolation: %s", width, "", printable(i.String()))))
 		}
+		a.settled(s, width)
 		if s.Limit != nil && s.Because != "" {
 			fmt.Fprintln(a.err, a.dim(fmt.Sprintf("  %-*s  %s", width, "", s.Because)))
 		}

@@ -127,7 +127,7 @@ type Step struct {
 
 	Labels []string `json:"labels,omitempty" jsonschema:"description=For tandem submit: only nodes with all of these labels run the step."`
 
-	Mode        tandem.Mode   `json:"mode,omitempty" jsonschema:"enum=auto,enum=goroutine,enum=thread,enum=async,enum=process,description=How the handler runs; auto is the default."`
+	Mode        tandem.Mode   `json:"mode,omitempty" jsonschema:"enum=auto,enum=goroutine,enum=thread,enum=async,enum=process,description=How the handler runs. auto: measured and decided while it runs\\, also into threads. Without it: processes\\, an event loop for an async def\\, goroutines for verbs without workers."`
 	Workers     Workers       `json:"workers,omitempty" jsonschema:"description=Worker processes: a number\\, cores\\, cores-1 or 50%; cores unless told otherwise."`
 	Start       Start         `json:"start,omitempty" jsonschema:"enum=auto,enum=fork,enum=spawn,description=How Python workers come into being: auto forks them from a process that has loaded the handler\\, where that is safe; fork insists on it; spawn starts each by itself."`
 	Spares      Spares        `json:"spares,omitempty" jsonschema:"minimum=0,description=Ready workers that wait to take the place of a dead one; without it one is kept from the first death on when starting takes 100ms or more."`

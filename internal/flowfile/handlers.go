@@ -36,12 +36,15 @@ func (f *File) command(ctx context.Context, i int, s Surroundings) (engine.Handl
 	}
 	tells := &teller{step: d.Name, hear: s.OnEvent}
 	c.Isolation, c.Isolated = box, tells.isolated
+	if s.Heard != nil {
+		c.Heard = func(t *tandem.Task, line []byte) { s.Heard(d.Name, t.ID, line) }
+	}
 	if d.t.stdin != nil {
 		c.Stdin = d.t.stdin.Value
 	}
 	if d.Shell != "" {
 		return engine.Func{Computes: true, Isolation: tells.isolation, Do: handler.Shell(handler.ShellConfig{Step: c.Step, Script: d.t.script, Params: texts(d.t.params),
-			Stdin: c.Stdin, Dir: c.Dir, Env: c.Env, Extra: c.Extra, Caps: c.Caps, Cores: c.Cores, Isolation: c.Isolation, Isolated: c.Isolated})}, nil
+			Stdin: c.Stdin, Dir: c.Dir, Env: c.Env, Extra: c.Extra, Caps: c.Caps, Cores: c.Cores, Isolation: c.Isolation, Isolated: c.Isolated, Heard: c.Heard})}, nil
 	}
 	c.Argv = texts(d.t.argv)
 	return engine.Func{Do: handler.Command(c), Computes: true, Isolation: tells.isolation}, nil

@@ -37,7 +37,7 @@ func (p *Pool) inherit(w *worker, exit proc.Exit, stack *tandem.Stack, do *chore
 			}
 			w.drop(uint32(i))
 		case s.task == nil || s.seq == 0: // free, or put back by who copies its value
-		case running[s.id(uint32(i))] && !(w.suspect && w.abandoned > 0): // one that began while we asked about another is not to blame
+		case running[s.id(uint32(i))] && !w.byUser && !(w.suspect && w.abandoned > 0): // one that began while we asked about another is not to blame
 			blamed, hurt = true, true
 			ran = append(ran, uint32(i))
 		case p.cfg.Once && (s.seq <= started || !believed):
@@ -57,6 +57,10 @@ func (p *Pool) inherit(w *worker, exit proc.Exit, stack *tandem.Stack, do *chore
 		}
 	}
 	if len(back) == 0 {
+		return hurt
+	}
+	if w.byUser {
+		p.giveBack(w, back)
 		return hurt
 	}
 	head := slices.MinFunc(back, func(a, b uint32) int { return cmp.Compare(w.slots[a].seq, w.slots[b].seq) })

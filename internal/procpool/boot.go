@@ -66,6 +66,7 @@ func (p *Pool) probe(ctx context.Context, place int, limits proc.Limits) (took i
 	if w.process.Memory() == tandem.MemoryPolled {
 		took = w.process.Use().Memory
 	}
+	p.enlist(place, nil)
 	w.kill(tandem.ExitKilledByUs, stoppedRun)
 	<-w.process.Done()
 	w.sock.Close()

@@ -15,7 +15,7 @@ func (p *Pool) tally(w *worker, exit proc.Exit, blame bool) (died bool) {
 	case p.stop.Err() != nil:
 		s.Stopped++
 		return blame || !w.retired && !w.bye
-	case exit.Lost && w.killed.Load() == nil:
+	case exit.Lost && w.killed.Load() == nil, w.byUser:
 		s.Losses++
 	case blame:
 		s.Crashes++
@@ -67,6 +67,7 @@ func (w *worker) abandon() {
 			Hint: "is it frozen, or does it wait for a device or a network file system? It ends when that answers"}
 	}
 	p.inherit(w, exit, w.hung, &do)
+	p.delist(w)
 	p.stats.Crashes++
 	for i, x := range p.leaving {
 		if x == w {

@@ -113,7 +113,7 @@ func (p *Pool) best() *worker {
 	var best *worker
 	most := 0
 	for _, w := range p.workers {
-		if free := w.window - w.inflight; free > most && w != p.judge && w.bytes < maxInline {
+		if free := w.window - w.inflight; free > most && w != p.judge && w.bytes < w.mayHold() {
 			best, most = w, free
 		}
 	}

@@ -19,7 +19,10 @@ import (
 	"tandem/internal/wire"
 )
 
-const controlSize = arena.ControlSize
+const (
+	controlSize = arena.ControlSize
+	maxSlots    = arena.MaxSlots
+)
 
 func yield() { runtime.Gosched() }
 
@@ -44,9 +47,10 @@ func (p *Pool) start(ctx context.Context, place int, life *supervise.Life, why s
 		}
 		return nil, err
 	}
-	p.weigh(w, time.Duration(arena.Now()-w.begun))
+	p.timed(w, time.Duration(arena.Now()-w.begun))
 	w.unnotice = arena.OnDeath(w.ctl, func() { w.noticed <- struct{}{} })
 	w.reading = true
+	p.enlist(number, w)
 	go w.reader()
 	go w.flusher()
 	go w.attend()
@@ -86,11 +90,13 @@ func (p *Pool) spawn(ctx context.Context, place, number int, life *supervise.Lif
 		p.giveArenas(mem)
 		return fail(err)
 	}
+	p.seat(w)
 	life.On(supervise.Exec, now())
 	p.isolated(w.process.Isolation())
 	stop := context.AfterFunc(ctx, func() { w.kill(tandem.ExitKilledByUs, stoppedRun) })
 	defer stop()
 	if err := w.handshake(); err != nil {
+		p.enlist(number, nil)
 		w.threads = evidence.Threads(w.process.PID())
 		w.kill(tandem.ExitBoot, err.Error())
 		ended := w.awaitEnd()
@@ -132,7 +138,8 @@ func (p *Pool) own(number int) []string { return []string{"TANDEM_PLACE=" + strc
 
 // handshake sends HELLO and reads the answer.
 func (w *worker) handshake() error {
-	hello, err := w.p.hello()
+	w.asked = w.p.hello()
+	hello, err := wire.AppendJSON(nil, wire.Hello, 0, w.asked)
 	if err != nil {
 		return err
 	}
@@ -182,19 +189,14 @@ func (w *worker) readied(payload []byte) error {
 	if err := json.Unmarshal(payload, &r); err != nil || r.Protocol != wire.Version {
 		return &tandem.Error{Kind: tandem.KindProtocol, Message: fmt.Sprintf("READY speaks protocol %d, want %d (%v)", r.Protocol, wire.Version, err)}
 	}
-	w.parallel, w.halts = 1, r.Halt
+	w.halts = r.Halt
 	if proc.MayAsk(r.Dump) {
 		w.dump = r.Dump
 	}
-	switch r.Mode {
-	case tandem.Thread:
-		w.parallel = w.p.cfg.Threads
-	case tandem.Async:
-		w.parallel = w.p.cfg.Concurrency
-	case tandem.Process:
-	default:
+	if r.Mode != tandem.Thread && r.Mode != tandem.Async && r.Mode != tandem.Process {
 		return &tandem.Error{Kind: tandem.KindProtocol, Message: fmt.Sprintf("READY with mode %q", r.Mode)}
 	}
+	w.setAtOnce(r)
 	w.p.mu.Lock()
 	if w.p.mode == tandem.Auto || w.place == 0 {
 		w.p.mode = r.Mode
@@ -322,6 +324,7 @@ func (w *worker) bury() {
 	var do chores
 	p.mu.Lock()
 	p.stats.CPU += exit.CPU
+	p.delist(w)
 	if i := slices.Index(p.leaving, w); i >= 0 {
 		p.leaving = slices.Delete(p.leaving, i, i+1)
 	}

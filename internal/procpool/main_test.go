@@ -146,7 +146,7 @@ func behave(_ context.Context, s string) (string, error) {
 		if _, err := fmt.Fprintln(f, s); err != nil {
 			return "", err
 		}
-		return behave(nil, rest)
+		return behave(context.Background(), rest)
 	case "grow": // for good
 		n, _ := strconv.Atoi(arg)
 		hoard = append(hoard, bytes.Repeat([]byte{1}, n<<20))
@@ -185,7 +185,7 @@ var hoard [][]byte
 func parse(fields []int, i int) int { return fields[i] }
 
 func testConfig(handler string) Config {
-	return Config{Step: "test", Argv: []string{os.Args[0]}, Handler: handler, Workers: 2, ArenaSize: 64 << 20}
+	return Config{Step: "test", Argv: []string{os.Args[0]}, Handler: handler, Workers: 2, ArenaSize: 64 << 20, Measure: true}
 }
 
 // started runs a pool for the length of the test.

@@ -114,6 +114,7 @@ func (p *Pool) begin(ctx context.Context, n int, at *supervise.Place) (w *worker
 // admit lets a started worker take tasks, unless there are to be fewer by now. In mode auto an async handler may need fewer of them.
 func (p *Pool) admit(w *worker) {
 	p.mu.Lock()
+	p.show(w)
 	p.fit() // the mode may be known only now
 	if w.place >= p.wanted() {
 		p.mu.Unlock()
@@ -122,7 +123,10 @@ func (p *Pool) admit(w *worker) {
 	w.life.On(supervise.Ready, now()) // a spare has said so before
 	if w.life.Serves() && !w.dead {
 		p.workers = append(p.workers, w)
-		w.setWindow(min(w.most(), 2*w.parallel))
+		if p.atOnce > 0 {
+			w.change(p.atOnce)
+		}
+		w.setWindow(min(w.most(), 2*w.atOnce))
 		p.sup.Ready()
 	}
 	w.progress = int64(now())
@@ -205,7 +209,7 @@ func (p *Pool) after(ctx context.Context, n int, w *worker, at *supervise.Place)
 // ending is how w ended. The mutex is held.
 func (w *worker) ending() supervise.Ending {
 	switch {
-	case w.retired && w.reason == nil:
+	case w.retired && w.reason == nil, w.byUser:
 		return supervise.Meant
 	case w.inflight > 0:
 		return supervise.Charged

@@ -43,6 +43,7 @@ type Config struct {
 	Output      string      // "json" or "pickle"; empty means json
 	Kwargs      bool        // values are objects of named arguments
 	Batch       bool        // values are lists; the handler gives one value for each element
+	Measure     bool        // workers tell where the time of tasks goes, as far as they can
 	Budget      int         // threads that numeric libraries may start in each worker; zero leaves the environment alone
 	Isolation   proc.Isolation
 	Run         string // id of the run, TANDEM_RUN_ID of the workers; may be empty
@@ -94,8 +95,10 @@ type Pool struct {
 	waiting int                       // callers in room.Wait
 	workers []*worker                 // that can take tasks
 	leaving []*worker                 // that take no more and may still run some
+	latest  []*worker                 // by place, the one that was ready last; nil where none was
 	size    int                       // workers there should be
 	loops   int                       // the same when mode auto has turned out to be async
+	atOnce  int                       // tasks each of them is to run at a time; 0 before Retune
 	places  []context.CancelCauseFunc // of those that run, by number; nil where none does
 	owned   sync.WaitGroup            // places and the watch
 	run     context.Context           // of the places; nil before Run
@@ -125,6 +128,7 @@ type Pool struct {
 	lost     map[*tandem.Task]int
 	lastSeen int64
 	memory   evidence.Memory
+	roll     roll
 
 	numbers   []bool // of workers, those in use
 	spares    []*worker
@@ -249,15 +253,20 @@ func isClosed(c <-chan struct{}) bool {
 func (p *Pool) State() tandem.PoolState {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	return p.state()
+}
+
+// state is State with the mutex held.
+func (p *Pool) state() tandem.PoolState {
 	s := p.stats
 	s.Mode, s.Running = p.mode, p.held
 	s.Workers, s.Failed = p.wanted(), p.gaveUp
-	s.Threads = 1
-	switch p.mode {
-	case tandem.Thread:
-		s.Threads = p.cfg.Threads
-	case tandem.Async:
-		s.Threads = p.cfg.Concurrency
+	s.Threads, s.Most = p.each(), p.changes()
+	if p.cfg.Mode == tandem.Auto && p.mode != tandem.Async && p.atOnce > 0 {
+		s.Mode = tandem.Process
+		if p.atOnce > 1 {
+			s.Mode = tandem.Thread
+		}
 	}
 	s.Concurrency = s.Workers * s.Threads
 	return s
@@ -343,13 +352,19 @@ func complete(ended []*tandem.Task) {
 	}
 }
 
-// hello is the first frame for a worker.
-func (p *Pool) hello() ([]byte, error) {
-	return wire.AppendJSON(nil, wire.Hello, 0, wire.HelloBody{
+// hello is what a worker is to be.
+func (p *Pool) hello() wire.HelloBody {
+	h := wire.HelloBody{
 		Protocol: wire.Version, Step: p.cfg.Step, Handler: p.cfg.Handler, Dir: p.cfg.Home, Mode: p.cfg.Mode,
 		Threads: p.cfg.Threads, Concurrency: p.cfg.Concurrency, Output: p.cfg.Output, Kwargs: p.cfg.Kwargs, Batch: p.cfg.Batch,
-		Control: arena.ControlSize, InArena: p.cfg.ArenaSize, OutArena: p.cfg.ArenaSize,
-	})
+		Control: arena.ControlSize, InArena: p.cfg.ArenaSize, OutArena: p.cfg.ArenaSize, Measure: p.cfg.Measure,
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.atOnce > 0 {
+		h.Threads, h.Concurrency = p.atOnce, min(p.atOnce, arena.MaxSlots)
+	}
+	return h
 }
 
 var _ tandem.Pool = (*Pool)(nil)

@@ -27,12 +27,7 @@ var errSurplus = errors.New("the pool needs fewer workers")
 func (p *Pool) Resize(n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.cfg.Mode == tandem.Auto && p.mode == tandem.Async {
-		p.loops = max(n, 1)
-	} else {
-		p.size = max(n, 1)
-	}
-	p.fit()
+	p.setSize(n)
 	p.room.Broadcast()
 }
 

@@ -160,8 +160,8 @@ func (p *Pool) stored(ctx context.Context, w *worker) (taken bool) {
 	return false
 }
 
-// weigh notes what it took to start a worker, and whether there is memory for one more.
-func (p *Pool) weigh(w *worker, took time.Duration) {
+// timed notes what it took to start a worker, and whether there is memory for one more.
+func (p *Pool) timed(w *worker, took time.Duration) {
 	sparable := p.cfg.Spares == 0 && took >= slowStart && w.process.RSS() < proc.FreeMemory()/spareShare
 	p.mu.Lock()
 	p.boot, p.sparable = took, sparable

@@ -8,7 +8,6 @@ import (
 
 	"tandem"
 	"tandem/internal/proc"
-	"tandem/internal/wire"
 )
 
 // maxTemplates is how often a template that dies is replaced before workers are started one by one again.
@@ -64,15 +63,11 @@ func (p *Pool) template(ctx context.Context) (t *proc.Template, why string) {
 	if spec := (proc.Spec{Limits: p.limitsOf(), Isolation: p.cfg.Isolation}); !spec.Forkable() {
 		return nil, "the step has a limit of memory, core files or isolation, which is put around a program before it begins"
 	}
-	hello, err := p.hello()
-	if err != nil {
-		return nil, err.Error()
-	}
 	level := proc.Containment().Level
 	if level == proc.BestEffort {
 		return nil, "nothing here holds what is forked"
 	}
-	word, err := json.Marshal(map[string]any{"hello": json.RawMessage(hello[wire.HeaderSize:]), "level": level})
+	word, err := json.Marshal(map[string]any{"hello": p.hello(), "level": level})
 	if err != nil {
 		return nil, err.Error()
 	}

@@ -56,6 +56,9 @@ func (w *worker) killLeft() {
 
 // hear takes what the process writes.
 func (w *worker) hear(stream int, chunk []byte) {
+	if tap := w.tap.Load(); tap != nil {
+		tap.Add(chunk)
+	}
 	if stream == 2 {
 		w.said.Add(chunk)
 		if w.asking.Load() > 0 {

@@ -24,7 +24,11 @@ type worker struct {
 	sock     *proc.Socket
 	mem      *arenas
 	ctl      arena.Control
-	parallel int // tasks the worker runs at a time
+	parallel int // tasks the worker may run at a time, the most there ever were
+	atOnce   int // tasks it is to run at a time now
+	measures bool
+	asked    wire.HelloBody // what it was started with
+	changes  int            // up to so many it can be told to run while it serves; 0 when it cannot
 
 	slots     []slot
 	free      []uint32
@@ -62,10 +66,12 @@ type worker struct {
 	progress  int64             // coarse time of the last answer
 
 	// What is known when it dies; see words.go.
-	said    evidence.Tail // its standard error
-	asking  atomic.Int32  // what it writes is meant for us
-	asks    sync.Mutex    // one asks at a time
-	dump    int           // the signal that makes it write its stacks; 0 for none
+	said    evidence.Tail                 // its standard error
+	asking  atomic.Int32                  // what it writes is meant for us
+	asks    sync.Mutex                    // one asks at a time
+	tap     atomic.Pointer[evidence.Tail] // takes what it writes while somebody asks from outside; mostly nil
+	byUser  bool                          // a person ends it: what it runs is not to blame
+	dump    int                           // the signal that makes it write its stacks; 0 for none
 	words   sync.WaitGroup
 	softly  *tandem.Stack // where a handler was when its soft limit was over
 	vital   vital
@@ -73,8 +79,9 @@ type worker struct {
 	threads []tandem.ThreadView // the same in the kernel's words
 	killed  atomic.Pointer[killing]
 	before  evidence.Kills
-	begun   int64 // when it was started
-	done    int64 // tasks it has answered
+	begun   int64         // when it was started
+	done    int64         // tasks it has answered
+	ran     time.Duration // their handlers
 	charges []charge
 
 	flushing chan struct{} // wakes the flusher
@@ -110,6 +117,7 @@ type slot struct {
 	asked     bool    // to end, for its soft limit is over
 	expired   bool    // its time is up, and the worker is being asked where it is
 	late      *charge // the task that was here, once it is abandoned
+	used      *tandem.Usage
 }
 
 func (s *slot) id(index uint32) uint64 { return uint64(s.gen)<<32 | uint64(index) }
@@ -250,9 +258,9 @@ func windowFor(parallel int, service time.Duration) int {
 // most is how many tasks may be inside w now. One that must not run twice is handed over only to be started.
 func (w *worker) most() int {
 	if w.p.cfg.Once {
-		return w.parallel
+		return w.atOnce
 	}
-	return windowFor(w.parallel, w.p.service)
+	return windowFor(w.atOnce, w.p.service)
 }
 
 func (w *worker) setWindow(n int) {

@@ -317,7 +317,7 @@ def preload(mode):
     import random  # noqa: F401  its seed is drawn anew in each worker
     import traceback  # noqa: F401
 
-    from . import batch, notice  # noqa: F401
+    from . import batch, meter, notice  # noqa: F401
 
     if mode == "async":
         from . import loop  # noqa: F401
