@@ -326,6 +326,57 @@ func TestWhatCannotBeForked(t *testing.T) {
 	}
 }
 
+// A limit or a cage is put around a program before it begins: there is no template, and that is said.
+func TestWhatIsLimitedIsNotForked(t *testing.T) {
+	for name, limit := range map[string]func(*Config){
+		"memory": func(c *Config) { c.Caps.Memory = 1 << 30 }, "core": func(c *Config) { c.Caps.Core = 1 << 20 }, "isolation": func(c *Config) { c.Isolation.PIDs = 100 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := forkConfig(t, "echo", "")
+			limit(&cfg)
+			if err := New(cfg).Run(t.Context()); err == nil || !strings.Contains(err.Error(), "cannot be forked") {
+				t.Errorf("where it must be forked: %v", err)
+			}
+			cfg.MustFork = false
+			var h heard
+			h.listen(&cfg)
+			p := started(t, cfg)
+			if r := call(t, p, "x").Result; r.Outcome != tandem.OK {
+				t.Error(r.Err)
+			}
+			if h.find("template", "put around a program before it begins") != 1 || h.find("template", "idle") != 0 {
+				t.Errorf("%+v", h.events)
+			}
+		})
+	}
+}
+
+// A recycled worker's replacement is forked as well, and bears its number; the spare goes on waiting for a death.
+func TestRecycledWorkersAreForked(t *testing.T) {
+	cfg := forkConfig(t, "where", "")
+	cfg.Workers, cfg.Spares, cfg.Recycle = 1, 1, Recycle{Items: 3}
+	var h heard
+	h.listen(&cfg)
+	p := started(t, cfg)
+	spare := p.spareIs(10 * time.Second)
+	for end := time.Now().Add(20 * time.Second); p.State().Recycled < 3 && time.Now().Before(end); {
+		r := call(t, p, "x").Result
+		var at struct{ Place string }
+		if err := json.Unmarshal(r.Value.Data, &at); err != nil || at.Place != "1" {
+			t.Fatalf("%s %v %v", r.Value.Data, r.Err, err)
+		}
+	}
+	if s := p.State(); s.Recycled < 3 || s.Crashes+s.Losses+s.BootFailures != 0 {
+		t.Errorf("%+v", s)
+	}
+	if now := p.spareIs(time.Second); spare == 0 || now != spare {
+		t.Errorf("spare %d, then %d", spare, now)
+	}
+	if h.find("template", "idle") != 1 || h.find("template", "started by itself") != 0 {
+		t.Errorf("%+v", h.events)
+	}
+}
+
 // A module that fails says the same, forked or not.
 func TestAModuleThatFailsSaysTheSame(t *testing.T) {
 	var said []string
