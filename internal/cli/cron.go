@@ -13,6 +13,7 @@ import (
 	"github.com/robfig/cron/v3"
 
 	"tandem"
+	"tandem/internal/flowfile"
 	"tandem/internal/proc"
 )
 
@@ -23,6 +24,12 @@ func (r *remote) repeat(path, spec string, o runOptions) error {
 	if err != nil {
 		return &tandem.Error{Op: "read", On: "--cron " + spec, Kind: tandem.KindInvalid, Message: err.Error(), Err: err,
 			Hint: `minute, hour, day of the month, month, day of the week: "0 3 * * *" is every night at three; "@hourly" and "@every 10m" do too`}
+	}
+	if err := o.check(); err != nil {
+		return err
+	}
+	if _, err := flowfile.Load(path); err != nil { // later mistakes are said at their time, and the next time may be better
+		return err
 	}
 	base := r.name
 	if base == "" {

@@ -29,7 +29,8 @@ func refusedTLS(e *tandem.Error, cfg Config, err error) bool {
 		e.Message, e.Reason, e.Hint = "the server takes only encrypted connections", "tls", "use tls:// in the address, with --ca FILE when its authority is your own"
 	case errors.Is(err, nats.ErrSecureConnWanted), plain:
 		e.Message, e.Reason, e.Hint = "the server does not speak TLS", "tls", "use nats:// in the address, or give the server a certificate"
-	case strings.Contains(err.Error(), "certificate required"), strings.Contains(err.Error(), "bad certificate"):
+	case strings.Contains(err.Error(), "certificate required"), strings.Contains(err.Error(), "bad certificate"),
+		cfg.Cert == "" && strings.Contains(err.Error(), "closed by remote after TLS handshake"):
 		e.Message, e.Reason, e.Hint = "the server asks for a certificate of ours that it trusts", "tls", "give one with --cert FILE --key FILE"
 	default:
 		return false
