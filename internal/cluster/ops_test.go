@@ -167,7 +167,7 @@ func TestPriority(t *testing.T) {
 	n := NewNode(h, NodeConfig{Name: "n", Cores: 2, Cache: t.TempDir(), Build: func(ctx context.Context, dir string, m Manifest, i int) (engine.Flow, error) {
 		return one(limit.Config{Concurrency: 8}, func(string) error { order <- m.Run; time.Sleep(20 * time.Millisecond); return nil })(ctx, dir, m, i)
 	}})
-	defer func(stop func() error) { _ = stop() }(run(t, n))
+	stop := run(t, n)
 	low := single(t, h, "low", nil)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -180,6 +180,9 @@ func TestPriority(t *testing.T) {
 	}
 	cancel()
 	<-lowDone
+	if err := stop(); err != nil { // nothing runs any more
+		t.Error(err)
+	}
 	first, last, between := -1, -1, 0
 	close(order)
 	var all []string
