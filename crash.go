@@ -10,7 +10,7 @@ const (
 	ExitRecycled         ExitReason = "recycled"          // it had done its share and was replaced
 	ExitApp              ExitReason = "app_error"         // it ended itself, with an exit code
 	ExitSignal           ExitReason = "signal"            // a signal that a program brings upon itself: SIGSEGV, SIGABRT, …
-	ExitMemoryLimit      ExitReason = "oom_limit"         // the kernel killed it: its memory limit was reached
+	ExitMemoryLimit      ExitReason = "oom_limit"         // the kernel or Tandem killed it: its memory limit was reached
 	ExitMemoryOfMachine  ExitReason = "oom_global"        // the kernel killed it: memory was short, and no limit of ours was reached
 	ExitMemoryOfRuntime  ExitReason = "mem_limit"         // its own runtime had no memory left: a heap limit, or a limit of the process
 	ExitCPULimit         ExitReason = "cpu_limit"         // its limit of processor time was reached
@@ -89,7 +89,11 @@ type Crash struct {
 	Seconds    float64      `json:"seconds,omitempty"` // the attempt ran
 	PeakRSS    int64        `json:"peak_rss_bytes"`    // as the kernel accounts: it begins at what Tandem itself had when it started the process
 	CPU        float64      `json:"cpu_seconds"`
-	Age        float64      `json:"age_seconds"` // of the process
-	Done       int64        `json:"done"`        // items the worker had ended before
+	Age        float64      `json:"age_seconds"`            // of the process
+	Done       int64        `json:"done"`                   // items the worker had ended before
+	Isolation  *Isolation   `json:"isolation,omitempty"`    // how far it was kept from the machine
+	Memory     Memory       `json:"memory,omitempty"`       // how its memory was limited: kernel, rlimit, polled; empty when it was not
+	Core       string       `json:"core,omitempty"`         // the core file, when one was asked for and written
+	NoCore     string       `json:"core_missing,omitempty"` // why there is none, when one was asked for
 	Reproduce  string       `json:"reproduce,omitempty"`
 }

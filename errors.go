@@ -37,7 +37,16 @@ const (
 	KindJournal        = "journal"        // the run's journal could not be read or written
 	KindFile           = "file"           // a file could not be read or written
 	KindDatabase       = "database"       // a database refused the statement, or could not be reached
+	KindMemory         = "memory"         // the attempt's memory limit was reached
 	KindQueue          = "queue"          // the queue between machines refused, or could not be reached
+)
+
+// Reasons of KindTimeout and KindTooLarge that tell which limit it was.
+const (
+	ReasonSoft    = "soft"     // it ended when it was asked to, because its soft limit was over
+	ReasonHung    = "hung"     // neither an answer nor processor time for too long
+	ReasonCPUTime = "cpu_time" // its processor time was used up
+	ReasonOutput  = "output"   // it gave more than it may
 )
 
 // Again is what a handler says of another attempt.

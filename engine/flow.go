@@ -21,7 +21,10 @@ import (
 
 	"tandem"
 	"tandem/internal/handover"
+	"tandem/internal/lanes"
 	"tandem/internal/limit"
+	"tandem/internal/proc"
+	"tandem/internal/procpool"
 )
 
 // Flow is a source, steps and a sink.
@@ -67,10 +70,16 @@ type Start struct {
 // Bounds of the queue in front of a step.
 type Bounds = handover.Bounds
 
+// Isolation of worker processes: the zero value is a process tree of their own and nothing more.
+type Isolation = proc.Isolation
+
+// Recycle says when worker processes are replaced though nothing is wrong with them.
+type Recycle = procpool.Recycle
+
 // Limits of what may be in flight and how often a task may start.
 type Limits = limit.Config
 
-// Failures is what the run does about items that end badly: failed, timed out, crashed, quarantined.
+// Failures is what the run does about items that end badly: failed, timed out, crashed, quarantined, out of memory.
 type Failures struct {
 	StopAfter int         // stop the run at so many; zero means never
 	StopShare float64     // stop it when more than this share of the items ended badly, 0 to 1, once 100 have ended; zero means never
@@ -81,18 +90,26 @@ type Failures struct {
 type Step struct {
 	Name        string
 	Handler     Handler
-	Mode        tandem.Mode         // empty means tandem.Auto
+	Mode        tandem.Mode         // empty: processes, an event loop for an async handler, goroutines for a Func; tandem.Auto: measured and decided, also into threads
 	Workers     int                 // processes; zero means one per core for process, 1 for thread and async
 	WorkersOf   func(cores int) int // in place of Workers: their number follows the cores; may be nil
+	Spares      int                 // ready workers beside those that serve; zero means one after the first death if starting takes long, negative none
 	Threads     int                 // tasks at a time in one worker; zero means 1, for thread 16
 	Concurrency int                 // tasks in flight for goroutine and async; zero means 64
 	Timeout     time.Duration       // for one attempt; zero means none
+	Caps        tandem.Caps         // what one attempt may use; a Program only, and a Func must be without
+	Isolation   Isolation           // how far a Program's processes are kept from the machine; a Func must be without
 	Queue       Bounds
 	Retry       Retry
 	Batch       Batch
 	Limits      Limits // the step's own; zero means none beyond Concurrency
 	Pool        string // the name of shared limits in Flow.Pools; empty means none
-	Keep        bool   // a later step asks for what this one gives: items carry it in Task.Earlier
+	// Once says that an item which has begun here is never begun again: not after a failure, a crash or a timeout, and not by a run that goes on where another was
+	// killed. Of an item whose worker or run died, nobody knows whether it was done: it ends as crashed, and its error says so. Handlers in this process must keep
+	// to it themselves.
+	Once    bool
+	Recycle Recycle // of worker processes
+	Keep    bool    // a later step asks for what this one gives: items carry it in Task.Earlier
 	// When tells which items the step is for; the others pass it by with the value they have. Nil means all.
 	When func(t *tandem.Task) (bool, error)
 }
@@ -127,19 +144,23 @@ type Func struct {
 	Default  int
 	Computes bool // one per core unless the step says otherwise
 	Auto     bool // unless the step says otherwise the run finds out how many may be in flight
+	// Isolation is how far the processes that it starts are kept from the machine, as far as it knows by now; may be nil.
+	Isolation func() *tandem.Isolation
 }
 
 // Program is a handler in worker processes that speak the worker protocol.
 type Program struct {
-	Argv    []string
-	Dir     string   // working directory; empty means ours
-	Env     []string // nil means ours
-	Handler string   // what the worker is to run
-	Home    string   // where the worker looks relative names up
-	Output  string   // "json" or "pickle"
-	Kwargs  bool     // Input gives an object of named arguments
-	Batch   bool     // the handler takes lists and gives one value for each element
-	Budget  int      // threads that one worker may compute with; zero leaves the environment alone
+	Argv     []string
+	Template []string // a program that loads the handler once and forks workers of itself; may be nil
+	MustFork bool     // without it there are to be no workers
+	Dir      string   // working directory; empty means ours
+	Env      []string // nil means ours
+	Handler  string   // what the worker is to run
+	Home     string   // where the worker looks relative names up
+	Output   string   // "json" or "pickle"
+	Kwargs   bool     // Input gives an object of named arguments
+	Batch    bool     // the handler takes lists and gives one value for each element
+	Budget   int      // threads that one worker may compute with; zero leaves the environment alone
 	// Input makes the handler's argument; nil means the value of the step before.
 	Input func(t *tandem.Task) (tandem.Value, error)
 }
@@ -152,10 +173,14 @@ type Config struct {
 	Run   string // the run's id, for the environment of workers
 	Cores int    // processors to use; zero means what measure finds
 
+	CoreDir string // where core files are moved; empty leaves them where the kernel wrote them
+
 	OnEvent  func(tandem.Event)                                  // may be nil; must not block
 	OnOutput func(step string, worker, stream int, chunk []byte) // what workers print; may be nil; must not block
 	OnCrash  func(tandem.Crash)                                  // each worker and command that died, or was killed while it ran; may be nil; must not block for long
 	OnEnded  func(t *tandem.Task)                                // each item once, when it has its outcome; may be nil; must not block
+
+	Lanes *lanes.Recorder // keeps the picture of the run; nil means that none is made. The caller closes it after Run
 }
 
 func (f Flow) validate() error {

@@ -136,7 +136,7 @@ func (o *outlet) count(tasks []*tandem.Task) {
 }
 
 func isBad(o tandem.Outcome) bool {
-	return o == tandem.Failed || o == tandem.TimedOut || o == tandem.Crashed || o == tandem.Quarantined
+	return o == tandem.Failed || o == tandem.TimedOut || o == tandem.Crashed || o == tandem.Quarantined || o == tandem.OutOfMemory
 }
 
 // redacted is err without secrets, as a copy.

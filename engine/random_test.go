@@ -78,6 +78,13 @@ func (n *notes) Steps(done []Finished) {
 		n.steps[f.Item] = append(n.steps[f.Item], f)
 	}
 }
+func (n *notes) Begins(step int, items []string) error {
+	for _, id := range items {
+		n.Steps([]Finished{{Item: id, Step: step, Begun: true}})
+	}
+	return nil
+}
+func (n *notes) Withdraws(int, []string) {}
 func (n *notes) Ended(items []*tandem.Task, whole []string, at int64) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -96,7 +103,7 @@ func (n *notes) Ended(items []*tandem.Task, whole []string, at int64) error {
 
 // fate is what a step does with a value: decided by the value, so that a model can say what must come out.
 type fate struct {
-	kind  string // ok, bad, filter, fan
+	kind  string // ok, bad, memory, filter, fan
 	fails int    // attempts that fail first
 	n     int    // values it fans out into
 }
@@ -109,6 +116,9 @@ func fateOf(step int, value string) fate {
 	switch x % 16 {
 	case 0:
 		f.kind = "bad"
+		if x/4096%2 == 0 {
+			f.kind = "memory"
+		}
 	case 1:
 		f.kind = "filter"
 	case 2, 3:
@@ -148,7 +158,11 @@ func (w *world) check(step int, t *tandem.Task) {
 	}
 }
 
-var errBad, errBusy = &tandem.Error{Kind: "exception", Message: "bad"}, &tandem.Error{Kind: "exception", Reason: "busy", Message: "busy"}
+var (
+	errBad    = &tandem.Error{Kind: "exception", Message: "bad"}
+	errBusy   = &tandem.Error{Kind: "exception", Reason: "busy", Message: "busy"}
+	errMemory = &tandem.Error{Kind: "memory", Message: "too much"}
+)
 
 func (w *world) handler(step int) func(context.Context, *tandem.Task) tandem.Result {
 	return func(_ context.Context, t *tandem.Task) tandem.Result {
@@ -173,6 +187,8 @@ func (w *world) handler(step int) func(context.Context, *tandem.Task) tandem.Res
 			switch {
 			case f.kind == "bad":
 				failed = errBad
+			case f.kind == "memory":
+				failed = errMemory
 			case w.calls[key] <= f.fails && failed == nil:
 				failed = errBusy
 			case t.Batch == nil && f.kind == "filter":
@@ -187,6 +203,9 @@ func (w *world) handler(step int) func(context.Context, *tandem.Task) tandem.Res
 		}
 		if failed != nil {
 			e := *failed
+			if failed == errMemory {
+				return tandem.Result{Outcome: tandem.OutOfMemory, Err: &e}
+			}
 			return tandem.Result{Outcome: tandem.Failed, Err: &e}
 		}
 		return tandem.Result{Outcome: tandem.OK, Value: out[0], Rest: out[1:], Count: len(out)}
@@ -203,6 +222,9 @@ func expect(steps []Step, at int, id, value string, into map[string]string) {
 			continue
 		case f.kind == "bad":
 			into[id] = "failed"
+			return
+		case f.kind == "memory":
+			into[id] = "out_of_memory"
 			return
 		case f.kind == "filter" && !batch:
 			into[id] = "filtered"

@@ -67,13 +67,13 @@ func (a *app) crashesListCommand() *cobra.Command {
 				fmt.Fprintln(a.err, "no crash reports in run "+run.ID)
 				return nil
 			}
-			fmt.Fprintf(a.out, "%-4s  %-8s  %-11s  %-17s  %-8s  %s\n", "NO", "TIME", "OUTCOME", "REASON", "SURE", "WHAT")
+			fmt.Fprintf(a.out, "%-4s  %-8s  %-13s  %-17s  %-8s  %s\n", "NO", "TIME", "OUTCOME", "REASON", "SURE", "WHAT")
 			for _, c := range deaths.Crashes {
 				what := c.Step
 				if c.Item != "" {
 					what += " " + oneLine(c.Item, 60)
 				}
-				fmt.Fprintf(a.out, "%-4s  %-8s  %-11s  %-17s  %-8s  %s: %s\n", c.ID, c.Time.Local().Format(time.TimeOnly), dash(string(c.Outcome)), c.Reason, c.Confidence, what, oneLine(died(c), 120))
+				fmt.Fprintf(a.out, "%-4s  %-8s  %-13s  %-17s  %-8s  %s: %s\n", c.ID, c.Time.Local().Format(time.TimeOnly), dash(string(c.Outcome)), c.Reason, c.Confidence, what, oneLine(died(c), 120))
 			}
 			if deaths.NotKept > 0 {
 				fmt.Fprintf(a.err, "%s after these not kept\n", plural(int64(deaths.NotKept), "report"))
@@ -180,7 +180,7 @@ func (a *app) documents(all []tandem.Crash) error {
 // died says in one line what happened.
 func died(c tandem.Crash) string {
 	what := c.What
-	if c.Reason == tandem.ExitTimeout || c.Reason == tandem.ExitHung || c.Reason == tandem.ExitKilledByUs || c.Reason == tandem.ExitProtocol {
+	if c.Reason == tandem.ExitTimeout || c.Reason == tandem.ExitHung || c.Reason == tandem.ExitKilledByUs || c.Reason == tandem.ExitCPULimit && c.Why != "" || c.Reason == tandem.ExitProtocol {
 		what = "killed by tandem"
 		if c.Why != "" {
 			what += ": " + c.Why
@@ -227,6 +227,17 @@ func (a *app) death(c tandem.Crash) string {
 	done := ""
 	if c.Worker != "" {
 		done = plural(c.Done, "item") + " done before, "
+	}
+	if c.Memory != "" {
+		row("limit", "of memory, held by: %s", c.Memory)
+	}
+	if i := c.Isolation; i != nil {
+		row("kept", "%s", i.String())
+	}
+	if c.Core != "" {
+		row("core", "%s", oneLine(c.Core, 400))
+	} else if c.NoCore != "" {
+		row("core", "%s", oneLine(c.NoCore, 400))
 	}
 	row("process", "%s old, %s%s of processor time, at most %s of memory", brief(seconds(c.Age)), done, brief(seconds(c.CPU)), sizeText(c.PeakRSS))
 	row("input", "%s", oneLine(c.Input, 400))

@@ -54,8 +54,8 @@ func findings(ctx context.Context) []finding {
 		openFiles(),
 		cgroups(),
 		containment(),
-		cacheFinding(),
 	}
+	list = append(append(list, isolationFindings()...), cacheFinding())
 	if runtime.GOOS != "linux" {
 		list = append(list, finding{name: "system", found: runtime.GOOS, costs: "only Linux is supported"})
 	}

@@ -59,6 +59,9 @@ func (f *fallen) command(c tandem.Crash) string {
 	for _, p := range f.r.o.params {
 		text += " --param " + shellWord(p)
 	}
+	if c.Core+c.NoCore != "" && f.r.o.cores != "" {
+		text += " --cores " + shellWord(f.r.o.cores)
+	}
 	return text
 }
 

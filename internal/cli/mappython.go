@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"context"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"tandem"
@@ -20,9 +22,37 @@ func (a *app) python(j *mapJob, bar *mapBar) (runner, error) {
 	if err != nil {
 		return nil, err
 	}
+	box, err := mapIsolation(j.flags.isolation)
+	if err != nil {
+		return nil, err
+	}
+	if box.Sandbox {
+		if argv, box.Read, err = sandboxedPython(argv, spec); err != nil {
+			return nil, err
+		}
+	}
 	program := engine.Program{Argv: argv, Handler: spec, Env: handler.PythonEnv(os.Environ()), Home: "."}
 	w := a.newWatch("")
 	w.print, w.running = bar.raw, func() bool { return true }
 	bar.atEnd = w.flush
-	return mapper.NewWorkers(j.cfg, engine.Step{Handler: program, Mode: tandem.Auto}, engine.Config{Cores: j.cfg.Cores, OnOutput: w.output, OnEvent: w.event}), nil
+	return mapper.NewWorkers(j.cfg, engine.Step{Handler: program, Mode: tandem.Auto, Isolation: box}, engine.Config{Cores: j.cfg.Cores, OnOutput: w.output, OnEvent: w.event}), nil
+}
+
+// sandboxedPython is what a function in a sandbox must be able to read: the interpreter's files, ours, the working directory and that of the function's file.
+func sandboxedPython(argv []string, spec string) ([]string, []string, error) {
+	exe, read, err := handler.PythonFiles(context.Background(), argv[0], os.Environ())
+	if err != nil {
+		return nil, nil, err
+	}
+	dir, err := os.Getwd()
+	if err != nil {
+		return nil, nil, err
+	}
+	read = append(read, cacheDir(), dir)
+	if file, _, ok := strings.Cut(spec, ".py:"); ok {
+		if file, err = filepath.Abs(file); err == nil {
+			read = append(read, filepath.Dir(file))
+		}
+	}
+	return append([]string{exe}, argv[1:]...), read, nil
 }

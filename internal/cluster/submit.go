@@ -74,7 +74,7 @@ func (s *Submission) feed(ctx context.Context) error {
 	if err := s.Hub.patience().try(ctx, func() (err error) { first, err = s.Hub.queue(ctx, s.Manifest, 0); return err }); err != nil {
 		return err
 	}
-	defer first.Close()
+	defer func() { _ = first.Close() }()
 	skip, _ := s.ledger.fed()
 	var lot []tandem.Message
 	var bad error

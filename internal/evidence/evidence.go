@@ -51,7 +51,7 @@ type hit struct {
 var ranks = [][]func([]string, Exit) *hit{
 	{goDeath, goRace, pythonFatal, sanitizer, undefined, jvmFatal, nodeFatal, nodeAbort, rustPanic, libc},
 	{pythonTraceback, jvmException, nodeUncaught},
-	{shellSays},
+	{shellSays, noMemory},
 }
 
 // Find is the runtime's own report in what a process wrote before it ended as e says, or nil.

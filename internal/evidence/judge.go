@@ -18,6 +18,9 @@ type Death struct {
 	Before Kills             // counted before it was started
 	After  Kills             // counted after its end
 	Stack  *tandem.Stack     // what its runtime wrote, or nil
+	Memory *tandem.Evidence  // the proof that its limit of memory was reached, and that it was ended for it; or nil
+	Limit  string            // of its memory, for people; empty when it had none
+	Peak   string            // the most that it and all it started were seen with, for people; empty when nobody looked
 }
 
 // faults are signals that a program brings upon itself.
@@ -44,6 +47,12 @@ func Judge(d Death, c *tandem.Crash) {
 		}
 		add("stack", "what its "+d.Stack.Language+" runtime wrote", "%s", says)
 	}
+	switch {
+	case d.Limit != "" && d.Peak != "":
+		add("memory", "tandem", "its limit was %s, and the most that it and all it started were seen with was %s", d.Limit, d.Peak)
+	case d.Limit != "":
+		add("memory", "tandem", "its limit was %s", d.Limit)
+	}
 	if d.Killed != "" {
 		c.Why = d.Killed
 		add("kill", "tandem", "killed it: %s", d.Killed)
@@ -53,13 +62,21 @@ func Judge(d Death, c *tandem.Crash) {
 		}
 		return
 	}
+	if d.Memory != nil {
+		c.Evidence = append(c.Evidence, *d.Memory)
+		c.Reason, c.Confidence = tandem.ExitMemoryLimit, tandem.Proven
+		if d.As != "" {
+			c.Reason = d.As
+		}
+		return
+	}
 	switch {
 	case d.Exit.Signal == "SIGKILL":
 		d.killed(c, add)
 	case d.Shell && d.Exit.Signal == "" && d.Exit.PassedOn() != "":
 		sig := d.Exit.PassedOn()
 		add("exit", "convention of shells", "128 + the number of a signal: what it started was ended by %s", sig)
-		d.Shell, d.Exit = false, Exit{Code: -1, Signal: sig}
+		d.Shell, d.Limit, d.Exit = false, "", Exit{Code: -1, Signal: sig}
 		var of tandem.Crash
 		Judge(d, &of)
 		c.Evidence = append(c.Evidence, of.Evidence[1:]...) // not that of its wait status
@@ -119,5 +136,8 @@ func (d Death) killed(c *tandem.Crash, add func(what, from, format string, args 
 		c.Reason, c.Confidence = tandem.ExitKilledExternally, tandem.Unknown
 	}
 }
+
+// Dumps says whether a process that ended so leaves a core file where it may.
+func Dumps(e Exit) bool { return slices.Contains(faults, e.signal()) }
 
 func outOfMemory(s *tandem.Stack) bool { return s != nil && s.Kind == "out_of_memory" }

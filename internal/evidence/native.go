@@ -129,6 +129,9 @@ func libc(lines []string, e Exit) *hit {
 				if m[1] != "" {
 					h.Message = m[1]
 				}
+				if m[1] == "std::bad_alloc" {
+					h.Kind = "out_of_memory"
+				}
 				if what, ok := strings.CutPrefix(at(lines, i+1), "  what():  "); ok {
 					h.Message += ": " + what
 					h.to++

@@ -61,6 +61,9 @@ func pythonFatal(lines []string, _ Exit) *hit {
 			continue
 		}
 		h := &hit{Stack: tandem.Stack{Language: "python", Kind: "fatal_error", Message: m[1]}, from: i}
+		if strings.Contains(m[1], "_PyErr_NoMemory") {
+			h.Kind = "out_of_memory"
+		}
 		threads := false
 		for j := i + 1; j < len(lines); j++ {
 			head := pyThread.FindStringSubmatch(lines[j])
@@ -156,7 +159,7 @@ func pythonTraceback(lines []string, e Exit) *hit {
 		if m[2] != "" {
 			h.Message += ": " + m[2]
 		}
-		if m[1] == "MemoryError" {
+		if m[1] == "MemoryError" || m[1] == "OSError" && strings.HasPrefix(m[2], "[Errno 12]") {
 			h.Kind = "out_of_memory"
 		}
 		place(&h.Stack, frames)

@@ -1,6 +1,7 @@
 package flowfile
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"path/filepath"
@@ -22,15 +23,21 @@ type Surroundings struct {
 	Stdin  io.Reader
 	Stdout io.Writer
 
-	Run      string               // the run's id
-	Tmp      string               // its directory for temporary files
-	Resume   bool                 // the sink goes on behind Position instead of starting afresh
-	Position int64                // what an earlier part of the run knows to be in the sink
-	Ended    func(id string) bool // with Resume: whether an item had ended in the earlier part
-	Again    *Again               // run only the items of the failures' file; nil means the source
-	Ends     bool                 // only the source and the sinks: the steps run elsewhere
-	Only     int                  // only the step of this number, from 1, for items that come from elsewhere; zero means all
-	Items    []string             // run only the items of these ids, outcomes to Stdout and nowhere else; nil means all
+	OnEvent func(tandem.Event) // told of how far commands are kept from the machine; may be nil; must not block
+
+	Core    int64  // bytes of the core files of steps that do not say; zero means none
+	CoreDir string // where those of commands are moved
+
+	Run      string                               // the run's id
+	Tmp      string                               // its directory for temporary files
+	Resume   bool                                 // the sink goes on behind Position instead of starting afresh
+	Position int64                                // what an earlier part of the run knows to be in the sink
+	Ended    func(id string) bool                 // with Resume: whether an item had ended in the earlier part
+	Again    *Again                               // run only the items of the failures' file; nil means the source
+	Ends     bool                                 // only the source and the sinks: the steps run elsewhere
+	Only     int                                  // only the step of this number, from 1, for items that come from elsewhere; zero means all
+	Heard    func(step, item string, line []byte) // told what commands write to standard error, by lines; may be nil
+	Items    []string                             // run only the items of these ids, outcomes to Stdout and nowhere else; nil means all
 }
 
 // Build turns a file into a flow that can run: it finds interpreters, builds Go workers and opens the sink.
@@ -171,7 +178,7 @@ func (f *File) source(s Surroundings) (tandem.Source, error) {
 
 func (f *File) step(ctx context.Context, i int, s Surroundings) (engine.Step, error) {
 	d := &f.Steps[i]
-	step := engine.Step{Name: d.Name, Mode: d.Mode, Workers: d.Workers.N, Threads: d.Threads, Timeout: d.Timeout,
+	step := engine.Step{Name: d.Name, Mode: d.Mode, Workers: d.Workers.N, Spares: int(d.Spares), Threads: d.Threads, Timeout: d.Timeout.Hard,
 		Queue: engine.Bounds{Items: d.Queue.Items, Bytes: d.Queue.Bytes}, Pool: d.Pool, Keep: d.t.kept}
 	if d.Workers.Share > 0 {
 		step.WorkersOf = d.Workers.count
@@ -188,6 +195,7 @@ func (f *File) step(ctx context.Context, i int, s Surroundings) (engine.Step, er
 	if r := d.Retry; r != nil {
 		step.Retry = engine.Retry{Attempts: r.Attempts, Base: r.Backoff.First, Max: r.Backoff.Longest, When: r.matches}
 	}
+	step.Once, step.Recycle = d.Once(), d.recycle()
 	if d.t.when != nil {
 		step.When = d.t.when.Bool
 	}
@@ -196,7 +204,7 @@ func (f *File) step(ctx context.Context, i int, s Surroundings) (engine.Step, er
 	case "http":
 		step.Handler, err = f.http(d)
 	case "run", "shell":
-		step.Handler, err = f.command(d, s)
+		step.Handler, err = f.command(ctx, i, s)
 	case "sql":
 		step.Handler, err = f.sql(i)
 	case "write":
@@ -204,14 +212,17 @@ func (f *File) step(ctx context.Context, i int, s Surroundings) (engine.Step, er
 	case "keep":
 		step.Handler = engine.Func{Do: keep(d.t.keep), Default: 1}
 	default:
-		step.Handler, err = f.program(ctx, i, s)
+		step.Caps = d.caps()
+		step.Caps.Core = cmp.Or(step.Caps.Core, s.Core)
+		step.Handler, step.Isolation, err = f.program(ctx, i, s)
 	}
 	return step, err
 }
 
 // program is the worker process of a python, go or worker step.
-func (f *File) program(ctx context.Context, i int, s Surroundings) (engine.Handler, error) {
+func (f *File) program(ctx context.Context, i int, s Surroundings) (engine.Handler, engine.Isolation, error) {
 	d := &f.Steps[i]
+	var own []string // files that it needs
 	p := engine.Program{Dir: f.Dir, Home: f.Dir, Env: s.Env}
 	var err error
 	switch {
@@ -220,15 +231,19 @@ func (f *File) program(ctx context.Context, i int, s Surroundings) (engine.Handl
 		if venv != "" {
 			venv = f.resolve(venv)
 		}
+		own = f.pythonFiles(d.Python, venv)
 		p.Argv, err = handler.Python(handler.PythonConfig{Step: d.Name, Venv: venv, Python: s.Python, Cache: s.Cache})
 		p.Handler, p.Env = d.Python, handler.PythonEnv(s.Env)
+		if err == nil && d.Start != StartSpawn {
+			p.Template, p.MustFork = handler.Template(p.Argv), d.Start == StartFork
+		}
 		if f.pythonOnly(i) {
 			p.Output = "pickle" // from Python to Python any object may travel
 		}
 	case d.Go != "":
 		pkg, name, ok := cutLast(d.Go)
 		if !ok {
-			return nil, f.Errorf("for example ./resize:thumb", []any{"steps", i, "go"}, "want package:handler, got %q", d.Go)
+			return nil, engine.Isolation{}, f.Errorf("for example ./resize:thumb", []any{"steps", i, "go"}, "want package:handler, got %q", d.Go)
 		}
 		p.Argv, err = handler.Go(ctx, handler.GoConfig{Step: d.Name, Package: pkg, Dir: f.Dir, Cache: s.Cache})
 		p.Handler = name
@@ -238,15 +253,20 @@ func (f *File) program(ctx context.Context, i int, s Surroundings) (engine.Handl
 			p.Argv[0] = f.resolve(p.Argv[0])
 		}
 		p.Handler = d.Handler
+		own = f.namedFiles(p.Argv[1:])
+	}
+	var box engine.Isolation
+	if err == nil {
+		p.Argv, box, err = f.boxed(ctx, i, s, p.Argv, own)
 	}
 	if err != nil {
-		return nil, err
+		return nil, box, err
 	}
 	if d.t.args != nil {
 		p.Input, p.Kwargs = d.t.args.Value, true
 	}
 	p.Batch, p.Budget = d.Batch != nil, d.budget()
-	return p, nil
+	return p, box, nil
 }
 
 // pythonOnly says whether nobody but the Python handler of the next step reads what step i gives: no template, and no item passes that step by.

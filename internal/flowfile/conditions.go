@@ -15,7 +15,7 @@ type condition func(o tandem.Outcome, e *tandem.Error) bool
 // transient is what is worth another attempt unless the flow says what is: the server was busy or away.
 var transient = []string{"408", "425", "429", "5xx", "timeout", "network"}
 
-var conditionWords = []string{"timeout", "network", "reset", "dns", "refused", "crash", "exit", "status", "exception", "panic", "busy"}
+var conditionWords = []string{"timeout", "network", "reset", "dns", "refused", "crash", "exit", "status", "exception", "panic", "busy", "memory", "start"}
 
 // parseCondition reads 429, 5xx, 500-504, timeout, reset, exit:3, ValueError.
 func parseCondition(word string) (condition, bool) {
@@ -30,7 +30,7 @@ func parseCondition(word string) (condition, bool) {
 		return func(o tandem.Outcome, e *tandem.Error) bool {
 			return o == tandem.TimedOut || e.Kind == tandem.KindTimeout
 		}, true
-	case "network", "exit", "status", "exception", "panic":
+	case "network", "exit", "status", "exception", "panic", "memory", "start":
 		return kind(word), true
 	case "reset", "dns", "refused":
 		return reason(tandem.KindNetwork, word), true
@@ -50,7 +50,9 @@ func parseCondition(word string) (condition, bool) {
 		return reason(tandem.KindExit, fmt.Sprint("exit ", n)), err == nil && n > 0 && n < 256
 	}
 	if word != "" && word[0] >= 'A' && word[0] <= 'Z' && !strings.ContainsAny(word, " \t:") {
-		return reason(tandem.KindException, word), true
+		return func(_ tandem.Outcome, e *tandem.Error) bool {
+			return (e.Kind == tandem.KindException || e.Kind == tandem.KindMemory) && e.Reason == word
+		}, true
 	}
 	return nil, false
 }

@@ -24,6 +24,7 @@ func Parse(name string, src []byte) (*File, error) {
 	if root := d.read(); root != nil {
 		d.file(root)
 		if len(d.faults) == 0 {
+			f.inherit()
 			d.check()
 		}
 	}
@@ -72,7 +73,7 @@ func (d *decoder) fields(n *node, path []any, keys map[string]func(*node, []any)
 		read := keys[k]
 		if read == nil {
 			why := suggest(k, known)
-			if slices.Contains([]string{"memory", "recycle", "cpu_time", "hang", "isolation", "java", "node", "image"}, k) {
+			if slices.Contains([]string{"recycle", "java", "node", "image"}, k) {
 				why = ": not in this version"
 			}
 			d.fault(m.places[i], pathText(path, d.names), "keys here: "+list(known), "unknown key `%s`%s", short(k), why)

@@ -27,18 +27,19 @@ type File struct {
 	Path string `json:"-"` // as the user named it
 	Dir  string `json:"-"` // its directory: relative paths start here
 
-	Tandem   string           `json:"tandem" jsonschema:"enum=v1,description=Version of the flow language."`
-	Name     string           `json:"name" jsonschema:"description=Name of the flow in output and reports."`
-	About    string           `json:"about,omitempty" jsonschema:"description=What the flow is for."`
-	Params   map[string]Param `json:"params,omitempty" jsonschema:"description=Values that the command line may set: --param NAME=VALUE. A value is the default; {type\\, default\\, about} says more."`
-	Secrets  string           `json:"secrets,omitempty" jsonschema:"description=A file of NAME=VALUE lines that only its owner may read. TANDEM_SECRET_NAME in the environment comes first."`
-	Pools    map[string]Pool  `json:"pools,omitempty" jsonschema:"description=Limits that several steps share\\, for example one API's: steps name them with pool."`
-	From     From             `json:"from" jsonschema:"description=Where the items come from: exactly one source."`
-	Steps    []Step           `json:"steps" jsonschema:"minItems=1,description=What is done to each item\\, in this order."`
-	Into     *Into            `json:"into,omitempty" jsonschema:"description=Where each item's outcome goes. Without it outcomes are only counted."`
-	Order    string           `json:"order,omitempty" jsonschema:"enum=keep,description=keep: outcomes are written in the order of the source."`
-	Failures Failures         `json:"failures,omitempty" jsonschema:"description=When to stop\\, and where failed items are kept."`
-	Resume   Resume           `json:"resume,omitempty" jsonschema:"description=The run's journal: a path\\, or {file\\, sync}. Unless told otherwise it is kept with the run."`
+	Tandem    string           `json:"tandem" jsonschema:"enum=v1,description=Version of the flow language."`
+	Name      string           `json:"name" jsonschema:"description=Name of the flow in output and reports."`
+	About     string           `json:"about,omitempty" jsonschema:"description=What the flow is for."`
+	Params    map[string]Param `json:"params,omitempty" jsonschema:"description=Values that the command line may set: --param NAME=VALUE. A value is the default; {type\\, default\\, about} says more."`
+	Secrets   string           `json:"secrets,omitempty" jsonschema:"description=A file of NAME=VALUE lines that only its owner may read. TANDEM_SECRET_NAME in the environment comes first."`
+	Pools     map[string]Pool  `json:"pools,omitempty" jsonschema:"description=Limits that several steps share\\, for example one API's: steps name them with pool."`
+	From      From             `json:"from" jsonschema:"description=Where the items come from: exactly one source."`
+	Steps     []Step           `json:"steps" jsonschema:"minItems=1,description=What is done to each item\\, in this order."`
+	Into      *Into            `json:"into,omitempty" jsonschema:"description=Where each item's outcome goes. Without it outcomes are only counted."`
+	Isolation Isolation        `json:"isolation,omitempty" jsonschema:"description=For all steps that run processes and do not say otherwise: none\\, process\\, sandbox\\, or more by its keys."`
+	Order     string           `json:"order,omitempty" jsonschema:"enum=keep,description=keep: outcomes are written in the order of the source."`
+	Failures  Failures         `json:"failures,omitempty" jsonschema:"description=When to stop\\, and where failed items are kept."`
+	Resume    Resume           `json:"resume,omitempty" jsonschema:"description=The run's journal: a path\\, or {file\\, sync}. Unless told otherwise it is kept with the run."`
 
 	src     []byte
 	nodes   map[string]place // where each key path stands
@@ -126,25 +127,66 @@ type Step struct {
 
 	Labels []string `json:"labels,omitempty" jsonschema:"description=For tandem submit: only nodes with all of these labels run the step."`
 
-	Mode        tandem.Mode   `json:"mode,omitempty" jsonschema:"enum=auto,enum=goroutine,enum=thread,enum=async,enum=process,description=How the handler runs; auto is the default."`
+	Mode        tandem.Mode   `json:"mode,omitempty" jsonschema:"enum=auto,enum=goroutine,enum=thread,enum=async,enum=process,description=How the handler runs. auto: measured and decided while it runs\\, also into threads. Without it: processes\\, an event loop for an async def\\, goroutines for verbs without workers."`
 	Workers     Workers       `json:"workers,omitempty" jsonschema:"description=Worker processes: a number\\, cores\\, cores-1 or 50%; cores unless told otherwise."`
+	Start       Start         `json:"start,omitempty" jsonschema:"enum=auto,enum=fork,enum=spawn,description=How Python workers come into being: auto forks them from a process that has loaded the handler\\, where that is safe; fork insists on it; spawn starts each by itself."`
+	Spares      Spares        `json:"spares,omitempty" jsonschema:"minimum=0,description=Ready workers that wait to take the place of a dead one; without it one is kept from the first death on when starting takes 100ms or more."`
 	Threads     int           `json:"threads,omitempty" jsonschema:"minimum=1,description=Tasks at a time in one worker process."`
 	Concurrency Count         `json:"concurrency,omitempty" jsonschema:"description=Tasks in flight for goroutine and async; auto finds out how many."`
 	Max         int           `json:"max,omitempty" jsonschema:"minimum=1,description=For concurrency: auto\\, never more than this."`
 	Rate        float64       `json:"rate,omitempty" jsonschema:"description=Starts in a time\\, for example 200/s or 600/min."`
 	Breaker     BreakerConfig `json:"breaker,omitempty" jsonschema:"description=Stop asking a server that is down."`
 	Budget      Budget        `json:"budget,omitempty" jsonschema:"description=Threads that one worker or command may compute with (OMP_NUM_THREADS and its like); 1 unless told otherwise\\, keep leaves the environment alone."`
-	Timeout     time.Duration `json:"timeout,omitempty" jsonschema:"description=For one attempt\\, for example 20s; what runs longer is killed."`
+	Timeout     Timeout       `json:"timeout,omitempty" jsonschema:"description=For one attempt\\, for example 20s; what runs longer is killed. {soft: 20s\\, hard: 30s} asks it to end first."`
+	Hang        time.Duration `json:"hang,omitempty" jsonschema:"description=What neither answers nor uses a processor for so long is killed\\, for example 30s."`
+	CPUTime     time.Duration `json:"cpu_time,omitempty" jsonschema:"description=Processor time of one attempt\\, of all it starts together\\, for example 10s."`
+	Memory      Memory        `json:"memory,omitempty" jsonschema:"description=Of a worker or a command and all it starts\\, with a unit: 512MiB. More ends the item as out_of_memory. {limit\\, jvm} also tells Java machines how large their heap may be."`
+	Output      int64         `json:"output,omitempty" jsonschema:"description=What one attempt may give\\, with a unit: 10MiB. More ends the item as failed."`
+	Core        int64         `json:"core,omitempty" jsonschema:"description=Keep the core file of a process that dies of a fault\\, of at most this size: 64MiB."`
+	Isolation   Isolation     `json:"isolation,omitempty" jsonschema:"description=How far its processes are kept from the machine: none\\, process\\, sandbox\\, or more by its keys."`
+	Recycle     *Recycle      `json:"recycle,omitempty" jsonschema:"description=When a worker is replaced though nothing is wrong with it\\, for handlers that leak. The new one is ready before the old one goes."`
+	Idempotent  *bool         `json:"idempotent,omitempty" jsonschema:"description=false: an item that has begun here is never begun again\\, whatever happens; one whose worker or run died ends as crashed and may or may not have been done."`
 	Queue       Queue         `json:"queue,omitempty" jsonschema:"description=Bounds of the queue in front of the step."`
 
-	t templates
+	t   templates
+	box Isolation // the step's own and the file's
 }
+
+// Start is how workers come into being.
+type Start string
+
+// The ways to start a worker.
+const (
+	StartAuto  Start = "auto"
+	StartFork  Start = "fork"
+	StartSpawn Start = "spawn"
+)
+
+// Spares is a number of ready workers; zero says nothing of it, -1 means none.
+type Spares int
 
 // Workers is a number of processes, or a share of the cores: Cores times Share, plus Plus.
 type Workers struct {
 	N     int
 	Share float64 // of the cores; zero means that N is meant
 	Plus  int
+}
+
+// Timeout is how long one attempt may take.
+type Timeout struct {
+	Soft time.Duration `json:"soft,omitempty" jsonschema:"description=Then it is asked to end."`
+	Hard time.Duration `json:"hard" jsonschema:"description=Then it is killed."`
+}
+
+// Memory is what a worker or a command may have.
+type Memory struct {
+	Limit int64 `json:"limit" jsonschema:"description=Of it and all it starts\\, with a unit: 512MiB."`
+	JVM   int64 `json:"jvm,omitempty" jsonschema:"description=Heap of Java machines\\, as -Xmx in JAVA_TOOL_OPTIONS."`
+}
+
+// caps is what one attempt may use.
+func (s *Step) caps() tandem.Caps {
+	return tandem.Caps{Memory: s.Memory.Limit, JVM: s.Memory.JVM, CPUTime: s.CPUTime, Soft: s.Timeout.Soft, Hang: s.Hang, Output: s.Output, Core: s.Core}
 }
 
 // Budget is a number of threads; -1 leaves the environment alone.
@@ -160,7 +202,7 @@ type Batch struct {
 type Retry struct {
 	Attempts int      `json:"attempts,omitempty" jsonschema:"minimum=1,description=In all; 3 unless told otherwise."`
 	Backoff  Backoff  `json:"backoff,omitempty" jsonschema:"description=First and longest pause\\, for example 1s..60s; a random part of it is waited."`
-	When     []string `json:"when,omitempty" jsonschema:"description=What is worth another attempt: 429\\, 5xx\\, timeout\\, network\\, reset\\, dns\\, refused\\, crash\\, exit:N\\, exception or an exception's name."`
+	When     []string `json:"when,omitempty" jsonschema:"description=What is worth another attempt: 429\\, 5xx\\, timeout\\, network\\, reset\\, dns\\, refused\\, memory\\, crash\\, start\\, exit:N\\, exception or an exception's name."`
 
 	when []condition
 }

@@ -1,6 +1,7 @@
 package flowfile
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -15,19 +16,38 @@ import (
 )
 
 // command is the handler of a run or a shell step.
-func (f *File) command(d *Step, s Surroundings) (engine.Handler, error) {
+func (f *File) command(ctx context.Context, i int, s Surroundings) (engine.Handler, error) {
+	d := &f.Steps[i]
 	c := handler.CommandConfig{Step: d.Name, Dir: f.Dir, Env: append(slices.Clone(s.Env), proc.Budget(s.Env, d.budget())...), Extra: func(t *tandem.Task) []string {
 		return []string{"TANDEM_RUN_ID=" + s.Run, "TANDEM_STEP=" + d.Name, "TANDEM_ITEM_ID=" + printableID(t.ID), fmt.Sprint("TANDEM_ATTEMPT=", t.Attempts)}
 	}}
+	c.Caps, c.Cores = d.caps(), s.CoreDir
+	c.Caps.Core = cmp.Or(c.Caps.Core, s.Core)
+	argv := []string{"sh"}
+	if len(d.Run) > 0 {
+		argv = d.Run
+	}
+	if strings.Contains(argv[0], "${{") {
+		argv = nil
+	}
+	_, box, err := f.boxed(ctx, i, s, argv, f.namedFiles(d.Run))
+	if err != nil {
+		return nil, err
+	}
+	tells := &teller{step: d.Name, hear: s.OnEvent}
+	c.Isolation, c.Isolated = box, tells.isolated
+	if s.Heard != nil {
+		c.Heard = func(t *tandem.Task, line []byte) { s.Heard(d.Name, t.ID, line) }
+	}
 	if d.t.stdin != nil {
 		c.Stdin = d.t.stdin.Value
 	}
 	if d.Shell != "" {
-		return engine.Func{Computes: true, Do: handler.Shell(handler.ShellConfig{Step: c.Step, Script: d.t.script, Params: texts(d.t.params),
-			Stdin: c.Stdin, Dir: c.Dir, Env: c.Env, Extra: c.Extra})}, nil
+		return engine.Func{Computes: true, Isolation: tells.isolation, Do: handler.Shell(handler.ShellConfig{Step: c.Step, Script: d.t.script, Params: texts(d.t.params),
+			Stdin: c.Stdin, Dir: c.Dir, Env: c.Env, Extra: c.Extra, Caps: c.Caps, Cores: c.Cores, Isolation: c.Isolation, Isolated: c.Isolated, Heard: c.Heard})}, nil
 	}
 	c.Argv = texts(d.t.argv)
-	return engine.Func{Do: handler.Command(c), Computes: true}, nil
+	return engine.Func{Do: handler.Command(c), Computes: true, Isolation: tells.isolation}, nil
 }
 
 // printableID is an id as an environment variable can hold it: without zero bytes.
@@ -41,7 +61,7 @@ func texts(all []*expr.Template) (funcs []func(*tandem.Task) (string, error)) {
 }
 
 func (f *File) http(d *Step) (engine.Handler, error) {
-	c := handler.HTTPConfig{Step: d.Name, Method: strings.ToUpper(d.HTTP.Method), Concurrency: f.inFlight(d), URL: d.t.url.Text,
+	c := handler.HTTPConfig{Step: d.Name, Method: strings.ToUpper(d.HTTP.Method), Once: d.Once(), Concurrency: f.inFlight(d), URL: d.t.url.Text,
 		Headers: map[string]func(*tandem.Task) (string, error){}, Key: func(t *tandem.Task) string { return f.names.Key(d.Name, t) }}
 	for _, r := range d.HTTP.Expect {
 		c.Expect = append(c.Expect, handler.StatusRange{From: r.From, To: r.To})

@@ -86,9 +86,9 @@ steps:
     threads: 1
     timeout: 1m30s
     queue: {items: 10, bytes: 1.5MiB}
-  - {name: build, go: "./resize:thumb", mode: thread, threads: 4}
+  - {name: build, go: "./resize:thumb", mode: thread, threads: 4, timeout: {soft: 20s, hard: 30s}, hang: 10s, memory: {limit: 1GiB, jvm: 768MiB}, output: 10MiB, core: 64MiB}
   - {name: other, worker: [./w.sh, --x], handler: h}
-  - {name: cmd, run: [convert, "${{ item.stem }}.png", 5], stdin: "${{ prev }}"}
+  - {name: cmd, run: [convert, "${{ item.stem }}.png", 5], memory: 512MiB, cpu_time: 10s, stdin: "${{ prev }}"}
   - name: upload
     http: {post: "http://127.0.0.1:1/${{ item.id }}", headers: {X-A: "b ${{ env.HOME }}"}, body: "${{ prev }}", expect: ["2xx", 404, 300-302]}
     concurrency: 64
@@ -152,9 +152,16 @@ func TestTheWholeLanguage(t *testing.T) {
 	}{{tandem.Error{Kind: "status", Reason: "429"}, tandem.Failed, true}, {tandem.Error{Kind: "status", Reason: "404"}, tandem.Failed, false},
 		{tandem.Error{Kind: "network", Reason: "dns"}, tandem.Failed, true}, {tandem.Error{Kind: "network", Reason: "refused"}, tandem.Failed, false},
 		{tandem.Error{Kind: "exit", Reason: "exit 3"}, tandem.Failed, true}, {tandem.Error{Kind: "exception", Reason: "ValueError"}, tandem.Failed, true},
-		{tandem.Error{Kind: "exception", Reason: "KeyError"}, tandem.Failed, false}, {tandem.Error{Kind: "timeout"}, tandem.TimedOut, true}} {
+		{tandem.Error{Kind: "exception", Reason: "KeyError"}, tandem.Failed, false}, {tandem.Error{Kind: "timeout"}, tandem.TimedOut, true},
+		{tandem.Error{Kind: "memory"}, tandem.OutOfMemory, false}, {tandem.Error{Kind: "memory", Reason: "MemoryError"}, tandem.OutOfMemory, false}} {
 		if got := s[2].Retry.matches(c.o, &c.e); got != c.want {
 			t.Errorf("%+v: another attempt %v", c.e, got)
+		}
+	}
+	for _, when := range []string{"memory", "MemoryError"} {
+		c, ok := parseCondition(when)
+		if e := (tandem.Error{Kind: "memory", Reason: "MemoryError"}); !ok || !c(tandem.OutOfMemory, &e) {
+			t.Errorf("when: %s does not match a full memory", when)
 		}
 	}
 	if f.Failures.StopAfter.Share != 0.05 || f.Resume.Sync != "always" || f.Into.order[1] != "total" || f.Order != "keep" {
@@ -188,8 +195,14 @@ func TestAGoodFileIsReadWhole(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := f.Steps
-	if len(f.From.Files) != 2 || len(s) != 5 || s[0].Timeout != 90*time.Second || s[0].Queue.Bytes != 3<<19 || s[0].Mode != tandem.Process || s[3].Run[2] != "5" {
+	if len(f.From.Files) != 2 || len(s) != 5 || s[0].Timeout != (Timeout{Hard: 90 * time.Second}) || s[0].Queue.Bytes != 3<<19 || s[0].Mode != tandem.Process || s[3].Run[2] != "5" {
 		t.Errorf("%+v", f)
+	}
+	if got, want := s[1].caps(), (tandem.Caps{Memory: 1 << 30, JVM: 768 << 20, Soft: 20 * time.Second, Hang: 10 * time.Second, Output: 10 << 20, Core: 64 << 20}); got != want || s[1].Timeout.Hard != 30*time.Second {
+		t.Errorf("caps %+v, want %+v", got, want)
+	}
+	if got, want := s[3].caps(), (tandem.Caps{Memory: 512 << 20, CPUTime: 10 * time.Second}); got != want {
+		t.Errorf("caps %+v, want %+v", got, want)
 	}
 	if h := s[4].HTTP; h.Method != "post" || !h.HasBody || len(h.Expect) != 3 || h.Expect[0] != (StatusRange{200, 299}) || h.Expect[2] != (StatusRange{300, 302}) {
 		t.Errorf("%+v", h)
@@ -263,7 +276,7 @@ func TestSchemaAgreesWithTheParser(t *testing.T) {
 			t.Errorf("the schema refuses a good file: %v", err)
 		}
 	}
-	for _, name := range []string{"unknown-key", "unknown-root-key", "wrong-type", "no-verb", "two-verbs", "missing", "version", "no-source", "two-sources", "units", "mode", "list-root", "on-off", "retry", "batch", "into"} {
+	for _, name := range []string{"unknown-key", "unknown-root-key", "wrong-type", "no-verb", "two-verbs", "missing", "version", "no-source", "two-sources", "units", "mode", "list-root", "on-off", "retry", "batch", "into", "isolation"} {
 		src, err := os.ReadFile("testdata/bad/" + name + ".yaml")
 		if err != nil {
 			t.Fatal(err)

@@ -15,7 +15,7 @@ func (d *decoder) file(n *node) {
 			f.Tandem = Version
 		},
 		"name": d.text(&f.Name), "about": d.text(&f.About), "params": d.params, "secrets": d.text(&f.Secrets), "pools": d.pools,
-		"from": d.from, "steps": d.steps, "into": d.into, "order": word(d, &f.Order, []string{"keep"}), "failures": d.failures, "resume": d.resume,
+		"from": d.from, "steps": d.steps, "into": d.into, "isolation": d.isolation(&f.Isolation), "order": word(d, &f.Order, []string{"keep"}), "failures": d.failures, "resume": d.resume,
 	})
 	d.need(n, m, nil, "tandem", "name", "from", "steps")
 }

@@ -31,7 +31,12 @@ var sections = []section{
 	{"steps: write", "", reflect.TypeFor[Write]()},
 	{"steps: batch", "", reflect.TypeFor[Batch]()},
 	{"steps: retry", "", reflect.TypeFor[Retry]()},
+	{"isolation", "Of the file or of a step. `none`, `process` and `sandbox` stand for `{level: …}`. [Isolation](../explanation/isolation.md) says what each promises.", reflect.TypeFor[Isolation]()},
+	{"isolation: files", "", reflect.TypeFor[Files]()},
+	{"steps: recycle", "For steps with worker processes; see [Recycle workers that leak](../howto/recycle-leaky-workers.md).", reflect.TypeFor[Recycle]()},
 	{"steps: queue", "", reflect.TypeFor[Queue]()},
+	{"steps: timeout", "A plain time stands for `{hard: TIME}`.", reflect.TypeFor[Timeout]()},
+	{"steps: memory", "A plain size stands for `{limit: SIZE}`.", reflect.TypeFor[Memory]()},
 	{"into", "Exactly one of `" + strings.Join(sinks, "`, `") + "`.", reflect.TypeFor[Into]()},
 	{"failures", "", reflect.TypeFor[Failures]()},
 	{"resume", "A plain path stands for `{file: PATH}`.", reflect.TypeFor[Resume]()},
@@ -40,14 +45,18 @@ var sections = []section{
 // written says how a value of a type is written in a flow file.
 var written = map[reflect.Type]string{
 	reflect.TypeFor[time.Duration](): "time: `500ms`, `20s`, `1m30s`, `2h`", reflect.TypeFor[Count](): "whole number or `auto`", reflect.TypeFor[float64](): "rate: `10/s`, `600/min`, `1000/hour`",
-	reflect.TypeFor[Workers](): "`4`, `cores`, `cores-1`, `50%`", reflect.TypeFor[Budget](): "whole number or `keep`", reflect.TypeFor[Backoff](): "a time, or two: `1s..60s`",
+	reflect.TypeFor[Workers](): "`4`, `cores`, `cores-1`, `50%`", reflect.TypeFor[Budget](): "whole number or `keep`", reflect.TypeFor[Spares](): "whole number", reflect.TypeFor[Backoff](): "a time, or two: `1s..60s`",
 	reflect.TypeFor[StopAfter](): "whole number or percentage", reflect.TypeFor[[]StatusRange](): "`2xx`, `201`, `200-204`, or a list", reflect.TypeFor[int](): "whole number",
 	reflect.TypeFor[int64](): "size: `64MiB`, `1GB`, `4096`", reflect.TypeFor[string](): "text", reflect.TypeFor[tandem.Mode](): "text", reflect.TypeFor[any](): "any value",
 	reflect.TypeFor[[]string](): "list of texts", reflect.TypeFor[[]any](): "list", reflect.TypeFor[map[string]any](): "mapping", reflect.TypeFor[map[string]string](): "mapping of texts",
 }
 
 // special says it where the type does not.
-var special = map[string]string{"from.files": "glob, or a list of them", "retry.when": "condition, or a list of them", "from.range": "`1..1000`", "sql.values": "list of expressions", "steps.args": "mapping of values"}
+var special = map[string]string{"from.files": "glob, or a list of them", "retry.when": "condition, or a list of them", "from.range": "`1..1000`", "sql.values": "list of expressions", "steps.args": "mapping of values",
+	"steps.timeout": "time, or [timeout](#steps-timeout)", "steps.memory": "size, or [memory](#steps-memory)", "steps.output": withUnit, "steps.core": withUnit, "isolation.memory": withUnit, "isolation.cpu": "number: `0.5`, `2`", "isolation.fork": "`false`", "isolation.user": "name or number", "isolation.require": "`all`, or a list", "files.read": "path, or a list", "files.write": "path, or a list", "memory.limit": withUnit, "memory.jvm": withUnit,
+	"steps.idempotent": "`true`, `false`"}
+
+const withUnit = "size with its unit: `64MiB`, `1GB`"
 
 var (
 	describedAs = regexp.MustCompile(`description=((?:[^,\\]|\\.)*)`)

@@ -50,7 +50,17 @@ func Schema() []byte {
 	duration := func(m map[string]any) {
 		m["type"], m["pattern"] = "string", `^([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+$`
 	}
-	duration(props(step, "properties", "timeout"))
+	for _, name := range []string{"hang", "cpu_time"} {
+		duration(props(step, "properties", name))
+	}
+	sized := func(m map[string]any) {
+		m["type"], m["pattern"] = "string", `^[0-9.]+ *([kKMGT]i?B|B)$`
+	}
+	for _, name := range []string{"output", "core"} {
+		sized(props(step, "properties", name))
+	}
+	duration(props(step, "properties", "recycle", "properties", "age"))
+	duration(props(step, "properties", "recycle", "properties", "idle"))
 	duration(props(step, "properties", "batch", "properties", "every"))
 	positive := map[string]any{"type": "integer", "minimum": 1}
 	pools := props(root, "properties", "pools", "additionalProperties")
@@ -70,6 +80,25 @@ func Schema() []byte {
 		}
 		m["anyOf"] = append(alternatives, nested)
 	}
+	duration(props(step, "properties", "timeout", "properties", "soft"))
+	duration(props(step, "properties", "timeout", "properties", "hard"))
+	sized(props(step, "properties", "memory", "properties", "limit"))
+	sized(props(step, "properties", "memory", "properties", "jvm"))
+	short, one := map[string]any{}, map[string]any{}
+	duration(short)
+	sized(one)
+	object(props(step, "properties", "timeout"), short)
+	object(props(step, "properties", "memory"), one)
+	for _, of := range []map[string]any{root, step} {
+		i := props(of, "properties", "isolation")
+		sized(props(i, "properties", "memory"))
+		props(i, "properties", "cpu")["minimum"] = 0.01
+		for _, list := range []map[string]any{props(i, "properties", "require"), props(i, "properties", "files", "properties", "read"), props(i, "properties", "files", "properties", "write")} {
+			either(list, text, texts)
+		}
+		either(props(i, "properties", "user"), text, number)
+		object(i, map[string]any{"enum": isolationLevels})
+	}
 	either(props(step, "properties", "workers"), positive, map[string]any{"type": "string", "pattern": `^(cores( *[-+] *[0-9]+)?|[0-9.]+%)$`})
 	either(props(step, "properties", "budget"), positive, map[string]any{"const": "keep"})
 	plain(props(step, "properties", "workers"))
@@ -87,7 +116,9 @@ func Schema() []byte {
 	value := map[string]any{"type": []string{"string", "number", "boolean"}}
 	object(props(root, "properties", "params", "additionalProperties"), value)
 	size := props(step, "properties", "queue", "properties", "bytes")
-	either(size, map[string]any{"type": "integer", "minimum": 1}, map[string]any{"type": "string", "pattern": `^[0-9.]+ *([kKMGT]i?B|B)?$`})
+	for _, size := range []map[string]any{size, props(step, "properties", "recycle", "properties", "memory")} {
+		either(size, map[string]any{"type": "integer", "minimum": 1}, map[string]any{"type": "string", "pattern": `^[0-9.]+ *([kKMGT]i?B|B)?$`})
+	}
 	http := props(step, "properties", "http")
 	exactlyOne(http, "get", "post", "put", "patch", "delete")
 	status := map[string]any{"type": "string", "pattern": `^([1-5](xx|XX|[0-9]{2})(-[1-5][0-9]{2})?,? *)+$`}

@@ -16,6 +16,10 @@ type death struct {
 	t      *tandem.Task
 	before evidence.Kills
 	shell  bool
+	caps   tandem.Caps
+	dir    string
+	cores  string
+	begun  time.Time
 	said   [2]evidence.Tail // Java writes its last words to standard output
 
 	mu      sync.Mutex // the command may end by itself while it is looked at
@@ -43,6 +47,10 @@ func (d *death) report(x proc.Ended, r tandem.Result, as tandem.ExitReason, kill
 		r.Err.Message += evidence.Phrase(stack)
 		r.Err.Trace = stack.Text
 	}
+	if stack != nil && stack.Kind == "out_of_memory" && d.caps.Memory > 0 && killed == "" {
+		r.Outcome, r.Err.Kind, r.Err.Hint = tandem.OutOfMemory, tandem.KindMemory, memoryHint
+		r.Err.Message = "reached the memory limit of " + proc.Bytes(d.caps.Memory) + ": " + r.Err.Message
+	}
 	passedOn := d.shell && e.PassedOn() != ""
 	if x.Signal == "" && killed == "" && !passedOn && (stack == nil || evidence.Exception(stack)) {
 		return r
@@ -50,8 +58,18 @@ func (d *death) report(x proc.Ended, r tandem.Result, as tandem.ExitReason, kill
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	c := tandem.Crash{Time: time.Now(), Step: d.step, PID: x.PID, Item: d.t.ID, Root: cmp.Or(d.t.Root, d.t.ID), Attempt: d.t.Attempts, Outcome: r.Outcome, Threads: d.threads,
-		Stderr: d.said[1].Last(), Seconds: x.WallClock.Seconds(), Age: x.WallClock.Seconds(), CPU: x.CPU.Seconds(), PeakRSS: x.MaxRSS}
-	evidence.Judge(evidence.Death{Exit: e, Signal: x.Signal, Shell: d.shell, Killed: killed, As: as, Before: d.before, After: evidence.Counted(), Stack: stack}, &c)
+		Stderr: d.said[1].Last(), Seconds: x.WallClock.Seconds(), Age: x.WallClock.Seconds(), CPU: x.CPU.Seconds(), PeakRSS: x.MaxRSS, Isolation: &x.Isolation}
+	of := evidence.Death{Exit: e, Signal: x.Signal, Shell: d.shell, Killed: killed, As: as, Before: d.before, After: evidence.Counted(), Stack: stack}
+	if d.caps.Memory > 0 {
+		c.Memory, of.Limit, of.Peak = x.Memory, proc.Bytes(d.caps.Memory), proc.Seen(x.Peak)
+	}
+	if as == tandem.ExitMemoryLimit {
+		of.Killed, of.As, of.Memory = "", "", &tandem.Evidence{What: "memory", From: x.Over.From, Says: x.Over.Says}
+	}
+	evidence.Judge(of, &c)
+	if d.caps.Core > 0 && evidence.Dumps(e) {
+		c.Core, c.NoCore = proc.TakeCore(x.PID, d.dir, d.begun, d.cores)
+	}
 	r.Crash = &c
 	return r
 }

@@ -11,6 +11,7 @@ import (
 
 var (
 	costRounds = flag.Int("cost", 20, "rounds of TestCost")
+	costPause  = flag.Duration("cost-pause", 0, "how long TestCost waits before each start")
 	costHeap   = flag.Int("cost-heap", 0, "MiB of memory that TestCost holds meanwhile")
 )
 
@@ -21,10 +22,19 @@ func TestCost(t *testing.T) {
 		hold[i] = 1
 	}
 	t.Log(Containment())
-	names := []string{"plain os/exec", "direct", "contained"}
-	var begun, ended [3][]time.Duration
+	spec := func(l Limits, i Isolation) Spec { return Spec{Argv: []string{"/bin/true"}, Limits: l, Isolation: i} }
+	ways := []struct {
+		name string
+		spec Spec
+	}{
+		{"plain os/exec", Spec{}}, {"direct", spec(Limits{}, Isolation{})}, {"contained", spec(Limits{}, Isolation{})},
+		{"memory", spec(Limits{Memory: 1 << 30}, Isolation{})}, {"sandbox", spec(Limits{}, Isolation{Sandbox: true})},
+		{"everything", spec(Limits{Memory: 1 << 30}, Isolation{Sandbox: true, CPU: 1, PIDs: 100, User: "65534"})},
+	}
+	begun, ended := make([][]time.Duration, len(ways)), make([][]time.Duration, len(ways))
 	for range *costRounds {
-		for i := range names {
+		for i, way := range ways {
+			time.Sleep(*costPause)
 			at := time.Now()
 			switch i {
 			case 0:
@@ -38,7 +48,7 @@ func TestCost(t *testing.T) {
 					t.Fatal(err)
 				}
 			default:
-				p, err := start(Spec{Argv: []string{"/bin/true"}}, i == 1)
+				p, err := start(way.spec, i == 1)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -51,11 +61,11 @@ func TestCost(t *testing.T) {
 			ended[i] = append(ended[i], time.Since(at))
 		}
 	}
-	for i, name := range names {
+	for i, way := range ways {
 		slices.Sort(begun[i])
 		slices.Sort(ended[i])
 		n := *costRounds
-		t.Logf("%-14s started p50 %v p95 %v   ended p50 %v p95 %v", name, begun[i][n/2], begun[i][n*95/100], ended[i][n/2], ended[i][n*95/100])
+		t.Logf("%-14s started p50 %v p95 %v   ended p50 %v p95 %v", way.name, begun[i][n/2], begun[i][n*95/100], ended[i][n/2], ended[i][n*95/100])
 	}
 	_ = hold
 }

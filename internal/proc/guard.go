@@ -83,7 +83,7 @@ func newWarden() error {
 	_ = unix.SetsockoptTimeval(fds[0], unix.SOL_SOCKET, unix.SO_RCVTIMEO, &tv)
 	_ = unix.SetsockoptTimeval(fds[0], unix.SOL_SOCKET, unix.SO_SNDTIMEO, &tv)
 	cmd := exec.Command("/proc/self/exe")
-	cmd.Args = []string{"tandem-warden"}
+	cmd.Args = []string{WardenName}
 	cmd.Env = []string{wardenEnv + "=" + wardenMagic, "GOMAXPROCS=1", "GOTRACEBACK=all"}
 	cmd.Stderr = os.Stderr
 	cmd.ExtraFiles = []*os.File{theirs}
@@ -162,8 +162,8 @@ func request(body []byte, fds []int) (serial int, direct bool, err error) {
 	return guard.serial, false, nil
 }
 
-// encode is a request: the sizes, then the path, the arguments and the environment, each ended by a zero byte.
-func encode(cmd *exec.Cmd) ([]byte, error) {
+// encode is a request: the sizes and the limits, then the path, the arguments and the environment, each ended by a zero byte, then the cage.
+func encode(cmd *exec.Cmd, keep bool, limits rlimits, cage []byte) ([]byte, error) {
 	env := cmd.Environ()
 	size := headerSize + len(cmd.Path) + 1
 	for _, list := range [][]string{cmd.Args, env} {
@@ -171,10 +171,16 @@ func encode(cmd *exec.Cmd) ([]byte, error) {
 			size += len(s) + 1
 		}
 	}
-	b := make([]byte, headerSize, size)
-	binary.LittleEndian.PutUint32(b, uint32(size-headerSize))
-	binary.LittleEndian.PutUint32(b[4:], uint32(len(cmd.Args)))
+	b := make([]byte, headerSize, size+len(cage))
+	binary.LittleEndian.PutUint32(b, uint32(size+len(cage)-headerSize))
+	argc := uint32(len(cmd.Args))
+	if keep {
+		argc |= keepTree
+	}
+	binary.LittleEndian.PutUint32(b[4:], argc)
+	binary.LittleEndian.PutUint32(b[12:], uint32(len(cage)))
 	binary.LittleEndian.PutUint32(b[8:], uint32(len(env)))
+	limits.put(b[16:])
 	for _, list := range [][]string{{cmd.Path}, cmd.Args, env} {
 		for _, s := range list {
 			if strings.IndexByte(s, 0) >= 0 {
@@ -183,7 +189,8 @@ func encode(cmd *exec.Cmd) ([]byte, error) {
 			b = append(append(b, s...), 0)
 		}
 	}
-	if size > maxRequest {
+	b = append(b, cage...)
+	if len(b) > maxRequest {
 		return nil, &os.PathError{Op: "fork/exec", Path: cmd.Path, Err: unix.E2BIG}
 	}
 	return b, nil
@@ -191,7 +198,7 @@ func encode(cmd *exec.Cmd) ([]byte, error) {
 
 // stageError is what the shim or the warden said of a start that failed.
 func stageError(cmd *exec.Cmd, stage int64, errno syscall.Errno) error {
-	at := map[int64]string{atUser: "map the user", atMount: "make mounts private", atProc: "mount /proc", atFiles: "arrange descriptors", atFork: "fork"}[stage]
+	at := map[int64]string{atUser: "map the user", atMount: "make mounts private", atProc: "mount /proc", atFiles: "arrange descriptors", atFork: "fork", atDeath: "arrange its end with ours"}[stage]
 	switch stage {
 	case atExec:
 		return &os.PathError{Op: "fork/exec", Path: cmd.Path, Err: errno}

@@ -36,10 +36,14 @@ func Notice(f func(line string)) {
 	guard.notice = f
 }
 
-// settle prepares the first Start: the warden, and the janitor where there is work for it. It returns the variable for a program's environment, or "".
-func settle() string {
+// settle prepares a Start: the warden, and the janitor where there is work for it. It returns the variable for a program's environment, or "".
+func settle(open bool) string {
 	guard.mu.Lock()
 	err := raise()
+	dir := filepath.Join(os.TempDir(), "tandem-owners-"+strconv.Itoa(os.Geteuid()))
+	if open && err == nil && guard.contained.Level == Kernel && guard.janitor.token == "" {
+		_ = guard.janitor.begin(dir) // for this program alone: at level Kernel there is nothing to look for
+	}
 	if err != nil || guard.settled {
 		defer guard.mu.Unlock()
 		return guard.janitor.token
@@ -49,7 +53,6 @@ func settle() string {
 	var lines []string
 	if c.Level != Kernel {
 		lines = append(lines, "containment is "+c.String()+"; see `tandem doctor`")
-		dir := filepath.Join(os.TempDir(), "tandem-owners-"+strconv.Itoa(os.Geteuid()))
 		if err := guard.janitor.begin(dir); err != nil {
 			lines = append(lines, "what an earlier run has left behind is not looked for: "+err.Error())
 		}

@@ -38,6 +38,7 @@ func (m Missing) String() string {
 type Contained struct {
 	Level   Level
 	How     string // what holds them
+	UserNS  bool   // each has a user namespace
 	Missing []Missing
 }
 
@@ -69,7 +70,7 @@ func (w *warden) probe() Contained {
 	} {
 		stage, errno := w.trial(try.flags)
 		if errno == 0 {
-			w.flags, c.How = try.flags, try.how
+			w.flags, c.How, c.UserNS = try.flags, try.how, try.flags&unix.CLONE_NEWUSER != 0
 			// What the first way lacked costs nothing when the second gives the same.
 			c.Missing = nil
 			return c

@@ -17,7 +17,9 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -46,6 +48,9 @@ type Exit struct {
 	CPU    time.Duration
 	MaxRSS int64  // bytes
 	Tail   string // the last of its output
+	Group  Counted
+	Over   *Over // the proof that it reached its limit of memory; nil when it did not
+	Lost   bool  // nobody told how it ended: what held it died first, and it with it
 }
 
 func (e Exit) String() string {
@@ -67,6 +72,7 @@ func (e Exit) Reason() string {
 type Process struct {
 	cmd    *exec.Cmd
 	held   *held // nil when it was started directly
+	keep   bool  // its tree outlives it, until Kill
 	pid    int
 	done   chan struct{}
 	gone   chan struct{}
@@ -74,12 +80,21 @@ type Process struct {
 	mu     sync.Mutex // guards reaped against Kill: a reaped pid may belong to somebody else
 	reaped bool
 	tail   tail
+	cage   *plan // nil when nothing was asked for
+	report tandem.Isolation
+	memory tandem.Memory
+	over   atomic.Pointer[Over]
+	peak   atomic.Int64
+	looks  sync.WaitGroup
 }
 
 // Start starts the program. The error is a *tandem.Error of kind start.
 func Start(spec Spec) (*Process, error) { return start(spec, false) }
 
-func start(spec Spec, direct bool) (*Process, error) {
+func start(spec Spec, direct bool) (*Process, error) { return startAs(spec, direct, false) }
+
+// startAs starts the program; with keep its tree outlives it, until Kill.
+func startAs(spec Spec, direct, keep bool) (*Process, error) {
 	if len(spec.Argv) == 0 || spec.Argv[0] == "" {
 		return nil, &tandem.Error{Op: "start", Kind: tandem.KindStart, Message: "no program given"}
 	}
@@ -88,17 +103,20 @@ func start(spec Spec, direct bool) (*Process, error) {
 	if len(spec.Extra) > 0 {
 		cmd.Env = append(cmd.Environ(), spec.Extra...)
 	}
-	if token := settle(); token != "" {
+	if token := settle(spec.Isolation.Open); token != "" {
 		cmd.Env = append(cmd.Environ(), token)
+	}
+	if add := spec.Isolation.cpuEnv(cmd.Environ()); add != nil {
+		cmd.Env = append(cmd.Environ(), add...)
 	}
 	if spec.Stdin != nil {
 		cmd.Stdin = spec.Stdin
 	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	p := &Process{cmd: cmd, done: make(chan struct{}), gone: make(chan struct{})}
+	p := &Process{cmd: cmd, keep: keep, done: make(chan struct{}), gone: make(chan struct{})}
 	out, closeChild, err := p.pipes(spec.Output)
 	if err == nil {
-		err = p.begin(cmd, direct)
+		err = p.begin(cmd, spec, direct)
 		closeChild()
 	}
 	if err != nil {
@@ -106,22 +124,58 @@ func start(spec Spec, direct bool) (*Process, error) {
 		return nil, startError(spec.Argv[0], err)
 	}
 	out.start()
+	if p.memory == tandem.MemoryRlimit || p.memory == tandem.MemoryPolled {
+		p.looks.Go(func() { p.bound(spec.Limits.Memory) })
+	}
+	if p.memory == tandem.MemoryKernel {
+		p.oomWatch(p.cage.group)
+	}
 	go p.wait(out)
 	return p, nil
 }
 
 // begin starts the program through the warden, or directly where there is none.
-func (p *Process) begin(cmd *exec.Cmd, direct bool) (err error) {
-	if !direct {
-		p.held, p.pid, direct, err = startHeld(cmd)
-	}
+func (p *Process) begin(cmd *exec.Cmd, spec Spec, direct bool) (err error) {
+	c := Containment()
 	if direct {
-		if err = spawn(cmd); err == nil {
-			p.pid = cmd.Process.Pid
+		c = Contained{Level: BestEffort, How: "nothing but its process group", Missing: c.Missing}
+	}
+	ask := spec.Isolation
+	if _, serr := os.Stat(cmd.Path); serr == nil && ask.closed() { // the program itself may always be read
+		ask.Read = append(slices.Clone(ask.Read), cmd.Path)
+	}
+	if p.cage, err = newPlan(spec.Limits, ask, c); err != nil {
+		return err
+	}
+	for !direct {
+		p.held, p.pid, direct, err = startHeld(cmd, p.cage, p.keep)
+		f, caught := errors.AsType[*cageFault](err)
+		if !caught {
+			break
+		}
+		if err = p.cage.weaken(f, c); err != nil {
+			break
 		}
 	}
+	if direct && p.keep && err == nil {
+		err = &tandem.Error{Op: "start", On: cmd.Path, Kind: tandem.KindStart, Message: "there is no warden to hold what it forks"}
+	}
+	if direct && err == nil {
+		if err = spawn(cmd); err == nil {
+			p.pid = cmd.Process.Pid
+			p.cage.rlimits().apply(p.pid)
+		}
+	}
+	if err != nil {
+		p.cage.drop()
+	}
+	p.report = p.cage.report
+	p.memory = tandem.Memory(p.report.Memory)
 	return err
 }
+
+// Isolation tells how far the program is kept from the machine.
+func (p *Process) Isolation() tandem.Isolation { return p.report }
 
 func startError(program string, err error) error {
 	if e, ok := errors.AsType[*tandem.Error](err); ok {
@@ -134,7 +188,7 @@ func startError(program string, err error) error {
 	case errors.Is(err, exec.ErrNotFound), errors.Is(err, fs.ErrNotExist):
 		e.Message = "no such program"
 		e.Hint = "install it, or give the path of the program; `tandem doctor` lists what is here"
-	case errors.Is(err, fs.ErrPermission):
+	case errors.Is(err, fs.ErrPermission) && !aboutItself(err):
 		e.Message = "not allowed to run it"
 		e.Hint = "chmod +x " + program
 	case errors.Is(err, syscall.EAGAIN):
@@ -149,6 +203,13 @@ func startError(program string, err error) error {
 	return e
 }
 
+// aboutItself says that an error is of the start and not of the program's file.
+func aboutItself(err error) bool {
+	_, call := errors.AsType[*os.SyscallError](err)
+	_, cage := errors.AsType[*cageFault](err)
+	return call || cage
+}
+
 func (p *Process) wait(out *outputs) {
 	if p.held != nil {
 		p.exit = p.held.bury(func() { close(p.gone) })
@@ -159,8 +220,14 @@ func (p *Process) wait(out *outputs) {
 	} else {
 		p.reap()
 	}
+	p.looks.Wait()
+	if g := p.cage.group; g != nil {
+		p.exit.Group = g.counted()
+		g.remove()
+		p.over.CompareAndSwap(nil, p.exit.proof())
+	}
 	out.finish()
-	p.exit.Tail = p.tail.String()
+	p.exit.Tail, p.exit.Over = p.tail.String(), p.over.Load()
 	close(p.done)
 }
 
@@ -199,6 +266,15 @@ func (p *Process) Kill() {
 		p.held.kill()
 	default:
 		_ = unix.Kill(-p.pid, unix.SIGKILL)
+	}
+}
+
+// Terminate asks the program and its process group to end.
+func (p *Process) Terminate() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.reaped {
+		_ = unix.Kill(-p.pid, Terminate)
 	}
 }
 

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"tandem"
 )
 
 // Command is a program to run to its end.
@@ -19,7 +21,12 @@ type Command struct {
 	Stdin     []byte
 	MaxOutput int64                          // of standard output to keep; more ends the command. Zero means 64 MiB
 	Output    func(stream int, chunk []byte) // told what it writes; may be nil
-	Doomed    func(pid int)                  // called before the command is killed because ctx has ended; may be nil; must be quick
+	Doomed    func(pid int)                  // called before the command is killed, or asked to end, because it took too much; may be nil; must be quick
+	Limits    Limits
+	Isolation Isolation
+	CPUTime   time.Duration // of it and all it starts; more ends it. Zero means no limit
+	Soft      time.Duration // after so long its process group is asked to end; zero means never
+	Hang      time.Duration // neither output nor processor time for so long ends it; zero means no limit
 }
 
 // Ended is how a command ended.
@@ -31,9 +38,17 @@ type Ended struct {
 	Stderr    []byte // the last 8 KiB
 	CPU       time.Duration
 	TooLarge  bool // it wrote more than MaxOutput and was killed for it
+	Asked     bool // Soft was over and it was asked to end
+	Hung      bool // it was killed for Hang
+	Spent     bool // it was killed for CPUTime
+	Over      *Over
+	Peak      int64 // the most memory that it and all it started were seen with; zero when nobody looked
+	Memory    tandem.Memory
 	Canceled  bool // ctx ended first; it was killed
 	MaxRSS    int64
 	WallClock time.Duration
+	Group     Counted
+	Isolation tandem.Isolation
 }
 
 // Run runs a command to its end and kills its whole group when ctx ends first. The error is a *tandem.Error of kind start.
@@ -48,7 +63,9 @@ func Run(ctx context.Context, c Command) (Ended, error) {
 	var p *Process
 	begun := time.Now()
 	started := make(chan struct{})
-	spec := Spec{Argv: c.Argv, Dir: c.Dir, Env: c.Env, Extra: c.Extra, Output: func(stream int, b []byte) {
+	watch := vigil{c: &c}
+	spec := Spec{Argv: c.Argv, Dir: c.Dir, Env: c.Env, Extra: c.Extra, Limits: c.Limits, Isolation: c.Isolation, Output: func(stream int, b []byte) {
+		watch.heard.Add(int64(len(b)))
 		if c.Output != nil {
 			c.Output(stream, b)
 		}
@@ -89,7 +106,9 @@ func Run(ctx context.Context, c Command) (Ended, error) {
 		return e, err
 	}
 	close(started)
-	e.PID = p.PID()
+	e.PID, e.Isolation, watch.p = p.PID(), p.Isolation(), p
+	var watching sync.WaitGroup
+	watching.Go(watch.keep)
 	stop := context.AfterFunc(ctx, func() {
 		if c.Doomed != nil {
 			c.Doomed(p.PID())
@@ -98,8 +117,11 @@ func Run(ctx context.Context, c Command) (Ended, error) {
 	})
 	<-p.Done()
 	e.Canceled = !stop() && ctx.Err() != nil
+	watching.Wait()
 	x := p.Exit()
+	e.Asked, e.Hung, e.Spent, e.Over, e.Peak, e.Memory = watch.asked, watch.hung, watch.spent, x.Over, p.Peak(), p.Memory()
 	e.Code, e.CPU, e.MaxRSS, e.WallClock = x.Code, x.CPU, x.MaxRSS, time.Since(begun)
+	e.Group = x.Group
 	if x.Signal != 0 {
 		e.Signal = unix.SignalName(x.Signal)
 	}

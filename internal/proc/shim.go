@@ -31,7 +31,16 @@ const (
 	atDir
 	atFiles
 	atExec
-	atGroup
+	atIPC
+	atNet
+	atJoin
+	atLimit
+	atIdentity
+	atCaps
+	atNoNew
+	atRules
+	atFilter
+	atDeath = 100
 )
 
 const (
@@ -46,6 +55,7 @@ type packet [8]int64
 type order struct {
 	flags           uintptr // for clone
 	trial           bool    // only try the isolation
+	keep            bool    // what the program has started lives on when it ends
 	ctl, dir        uintptr
 	dirPath         uintptr // where dir is by name; 0 when it has none
 	n               uintptr // descriptors 0 to n-1 of the program
@@ -53,6 +63,8 @@ type order struct {
 	path, argv, env uintptr
 	uidMap, gidMap  uintptr
 	uidLen, gidLen  uintptr
+	cage            cage
+	limits          rlimits
 }
 
 var ordered order
@@ -150,6 +162,7 @@ func shim() {
 		shimSay(ordered.ctl, sayAble, 0, 0, 0, 0)
 		syscall.RawSyscall(unix.SYS_EXIT_GROUP, 0, 0, 0)
 	}
+	shimSpaces()
 	// Nobody may be left who wants it.
 	if n, _, err := syscall.RawSyscall6(unix.SYS_RECVFROM, ordered.ctl, uintptr(unsafe.Pointer(&shimBuffer)), 1, unix.MSG_PEEK|unix.MSG_DONTWAIT, 0, 0); err == 0 && n == 0 {
 		syscall.RawSyscall(unix.SYS_EXIT_GROUP, 0, 0, 0)
@@ -191,7 +204,9 @@ func shim() {
 //go:nocheckptr
 func become(parent uintptr) {
 	syscall.RawSyscall(unix.SYS_SETPGID, 0, 0, 0)
-	syscall.RawSyscall6(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0, 0)
+	if _, _, err := syscall.RawSyscall6(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0, 0); err != 0 {
+		shimFail(atDeath, err)
+	}
 	if now, _, _ := syscall.RawSyscall(unix.SYS_GETPPID, 0, 0, 0); now != parent {
 		syscall.RawSyscall(unix.SYS_EXIT_GROUP, 127, 0, 0) // the shim died before it could be seen
 	}
@@ -206,6 +221,7 @@ func become(parent uintptr) {
 			shimFail(atFiles, err)
 		}
 	}
+	shimCage(parent)
 	// A signal that comes now must not find the runtime's handlers.
 	for sig := uintptr(1); sig <= 64; sig++ {
 		if ignoredSignals>>(sig-1)&1 == 0 {
@@ -213,6 +229,12 @@ func become(parent uintptr) {
 		}
 	}
 	syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, 2, uintptr(unsafe.Pointer(&formerMask)), 0, 8, 0, 0)
+	shimLimits() // last: the limit of memory is the program's own
+	shimFilter()
+	if ordered.cage.bits&cageTrial != 0 {
+		shimSay(ordered.ctl, sayAble, 0, 0, 0, 0)
+		syscall.RawSyscall(unix.SYS_EXIT_GROUP, 0, 0, 0)
+	}
 	_, _, err := syscall.RawSyscall(unix.SYS_EXECVE, ordered.path, ordered.argv, ordered.env)
 	shimFail(atExec, err)
 }
@@ -249,7 +271,7 @@ func shimWatch() {
 	shimPoll[1] = unix.PollFd{Fd: 1, Events: unix.POLLIN}
 	for {
 		shimReap()
-		if shimEnded {
+		if shimEnded && !ordered.keep {
 			return
 		}
 		syscall.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&shimPoll)), 2, 0, 0, 0, 0)
@@ -352,7 +374,7 @@ func shimSay(fd uintptr, what, a, b, c, d int64) {
 //go:norace
 //go:nocheckptr
 func shimFail(stage int64, err syscall.Errno) {
-	shimSay(ordered.ctl, sayFailed, stage, int64(err), 0, 0)
+	shimSay(ordered.ctl, sayFailed, stage, int64(err), shimDetail, 0)
 	syscall.RawSyscall(unix.SYS_EXIT_GROUP, 127, 0, 0)
 }
 

@@ -30,6 +30,10 @@ func TestMain(m *testing.M) {
 		fmt.Println("ready")
 		time.Sleep(time.Minute)
 		os.Exit(int(hold[0]))
+	case "try":
+		tryMain()
+	case "caged":
+		cagedMain()
 	case "where": // as the kernel sees it, not as the environment says
 		buf := make([]byte, 4096)
 		n, err := syscall.Getcwd(buf)
@@ -64,7 +68,16 @@ func appMain() {
 	}
 	fmt.Println("level", Containment().Level)
 	Notice(func(line string) { fmt.Println("notice", line) })
-	p, err := Start(Spec{Argv: argv})
+	spec := Spec{Argv: argv}
+	if os.Getenv("PROC_TEST_MEMORY") != "" {
+		spec.Limits.Memory = 1 << 30
+	}
+	spec.Isolation.NoFork = os.Getenv("PROC_TEST_NOFORK") != ""
+	begin := Start
+	if argv[2] == forked {
+		begin = forkTree
+	}
+	p, err := begin(spec)
 	if err != nil {
 		fmt.Println("error", err)
 		os.Exit(1)
@@ -148,7 +161,7 @@ func (w who) run(t *testing.T, script string) *app {
 	a.cmd = exec.Command(argv[0], argv[1:]...)
 	a.under = len(w.under) > 0
 	a.cmd.Dir = "/"
-	a.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + filepath.Dir(copied) + "/tmp", "PROC_TEST=" + w.role, "PROC_TEST_RUN=" + script, "GORACE=atexit_sleep_ms=0", a.token}
+	a.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + filepath.Dir(copied) + "/tmp", "PROC_TEST=" + w.role, "PROC_TEST_RUN=" + script, "PYTHONDONTWRITEBYTECODE=1", "GORACE=atexit_sleep_ms=0", a.token, "PROC_TEST_MEMORY=" + os.Getenv("PROC_TEST_MEMORY"), "PROC_TEST_NOFORK=" + os.Getenv("PROC_TEST_NOFORK")}
 	a.cmd.SysProcAttr = w.attr()
 	if !a.under { // strace is talkative
 		a.cmd.Stderr = os.Stderr

@@ -1,6 +1,7 @@
 package proc
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"os"
@@ -19,8 +20,9 @@ const (
 	wardenEnv    = "TANDEM_WARDEN"
 	wardenSocket = 3
 	wardenMagic  = "tandem warden 1"
-	headerSize   = 12 // size of the body, arguments, variables
+	headerSize   = 16 + rlimitsSize // size of the body, arguments, variables, size of the cage in it, limits
 	maxRequest   = 64 << 20
+	keepTree     = 1 << 31 // in the number of arguments: the program's end is not the end of its tree
 )
 
 // A program that contains this package is its own warden: Start runs it again with TANDEM_WARDEN set, and then this is as far as it gets. Variables and init
@@ -48,6 +50,7 @@ type warden struct {
 	env     []uintptr
 	uidMap  []byte
 	gidMap  []byte
+	groups  map[string]bool // control groups that this run has made
 }
 
 // keepWatch serves until the application is gone, and leaves no process behind.
@@ -61,7 +64,7 @@ func keepWatch() int {
 	_ = unix.Chdir("/") // to hold no file system
 	_ = unix.Prctl(unix.PR_SET_NAME, uintptr(cWarden), 0, 0, 0)
 	_ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-	w := &warden{forked: make(chan struct{}, 1), shims: map[int]bool{}}
+	w := &warden{forked: make(chan struct{}, 1), shims: map[int]bool{}, groups: map[string]bool{}}
 	w.uidMap = idMap(os.Geteuid())
 	w.gidMap = idMap(os.Getegid())
 	c := w.probe()
@@ -89,7 +92,7 @@ func address(b []byte) uintptr { return uintptr(unsafe.Pointer(unsafe.SliceData(
 // serve carries out one request; false when there will be no more.
 func (w *warden) serve() bool {
 	var head [headerSize]byte
-	oob := make([]byte, unix.CmsgSpace(4*(maxFiles+2)))
+	oob := make([]byte, unix.CmsgSpace(4*(maxFiles+2+maxJoins)))
 	n, oobn, err := receive(head[:], oob)
 	if err != nil || n == 0 {
 		return false
@@ -103,10 +106,12 @@ func (w *warden) serve() bool {
 			_ = unix.Close(fd)
 		}
 	}()
-	size, argc, envc := binary.LittleEndian.Uint32(head[:]), binary.LittleEndian.Uint32(head[4:]), binary.LittleEndian.Uint32(head[8:])
-	if !fill(head[n:]) || size > maxRequest || len(fds) < 2 {
+	size, argc, envc, caged := binary.LittleEndian.Uint32(head[:]), binary.LittleEndian.Uint32(head[4:]), binary.LittleEndian.Uint32(head[8:]), binary.LittleEndian.Uint32(head[12:])
+	if !fill(head[n:]) || caged > size || size > maxRequest || len(fds) < 2 || len(fds) > maxFiles+2+maxJoins {
 		return false
 	}
+	keep := argc&keepTree != 0
+	argc &^= keepTree
 	if uint32(cap(w.body)) < size {
 		w.body = make([]byte, size)
 	}
@@ -124,7 +129,8 @@ func (w *warden) serve() bool {
 		_ = unix.Close(fd)
 		fds[i] = moved
 	}
-	w.order(fds, int(argc), int(envc))
+	w.order(fds, int(argc), int(envc), w.body[size-caged:])
+	ordered.limits, ordered.keep = rlimitsOf(head[16:]), keep
 	w.mu.Lock() // or it could be buried before it is known
 	pid, errno := launch()
 	if errno == 0 {
@@ -143,9 +149,10 @@ func (w *warden) serve() bool {
 }
 
 // order lays out what the shim needs in memory that the collector does not move.
-func (w *warden) order(fds []int, argc, envc int) {
+func (w *warden) order(fds []int, argc, envc int, caged []byte) {
 	ordered = order{flags: w.flags, ctl: uintptr(fds[0]), dir: uintptr(fds[1]), n: uintptr(len(fds) - 2)}
-	for i, fd := range fds[2:] {
+	w.cage(caged, fds)
+	for i, fd := range fds[2 : 2+ordered.n] {
 		ordered.fds[i] = uintptr(fd)
 	}
 	if name, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(fds[1])); err == nil && strings.HasPrefix(name, "/") {
@@ -252,6 +259,11 @@ func (w *warden) sweep(all bool) {
 
 // leave waits until the shims have seen for themselves that the application is gone, and kills what does not.
 func (w *warden) leave() {
+	defer func() {
+		for dir := range w.groups {
+			removeTree(dir)
+		}
+	}()
 	for i := range 500 {
 		if len(children(os.Getpid())) == 0 {
 			return
@@ -260,5 +272,45 @@ func (w *warden) leave() {
 			w.sweep(true)
 		}
 		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// cage reads what plan.encode wrote. The descriptors of control groups are the last.
+func (w *warden) cage(b []byte, fds []int) {
+	if len(b) == 0 {
+		return
+	}
+	word := func() uint64 {
+		n := binary.LittleEndian.Uint64(b)
+		b = b[8:]
+		return n
+	}
+	k := &ordered.cage
+	k.bits, k.uid, k.gid, k.joins, k.rlimits = uintptr(word()), uintptr(word()), uintptr(word()), uintptr(word()), uintptr(word())
+	for i := range k.rlimits {
+		k.rlimit[i].what, k.rlimit[i].soft, k.rlimit[i].hard = word(), word(), word()
+	}
+	k.ruleset[0], k.ruleset[1], k.ruleset[2], k.rulesetSize, k.rules, k.filterLen = word(), word(), word(), uintptr(word()), uintptr(word()), uintptr(word())
+	dirs := word()
+	for i := range k.rules {
+		k.ruleRights[i] = word()
+	}
+	k.filter = address(b)
+	b = b[8*k.filterLen:]
+	for i := range k.rules {
+		k.rulePath[i] = address(b)
+		b = b[bytes.IndexByte(b, 0)+1:]
+	}
+	for range dirs {
+		end := bytes.IndexByte(b, 0)
+		w.groups[string(b[:end])] = true
+		b = b[end+1:]
+	}
+	ordered.n -= k.joins
+	for i := range k.joins {
+		k.join[i] = uintptr(fds[2+int(ordered.n)+int(i)])
+	}
+	if k.bits&cageOpen != 0 {
+		ordered.flags = 0
 	}
 }

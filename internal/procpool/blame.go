@@ -23,7 +23,9 @@ func (p *Pool) inherit(w *worker, exit proc.Exit, stack *tandem.Stack, do *chore
 		}
 	}
 	started := w.ctl.Started()
-	var back []uint32
+	believed := w.believed()
+	gone := exit.Lost && w.killed.Load() == nil // what held the worker died, and neither the worker nor its items are to blame
+	var back, ran []uint32
 	blamed := false
 	for i := range w.slots {
 		s := &w.slots[i]
@@ -35,20 +37,36 @@ func (p *Pool) inherit(w *worker, exit proc.Exit, stack *tandem.Stack, do *chore
 			}
 			w.drop(uint32(i))
 		case s.task == nil || s.seq == 0: // free, or put back by who copies its value
-		case running[s.id(uint32(i))] && !(w.suspect && w.abandoned > 0): // one that began while we asked about another is not to blame
+		case running[s.id(uint32(i))] && !w.byUser && !(w.suspect && w.abandoned > 0): // one that began while we asked about another is not to blame
 			blamed, hurt = true, true
-			p.crash(w, uint32(i), exit, stack, do)
+			ran = append(ran, uint32(i))
+		case p.cfg.Once && (s.seq <= started || !believed):
+			ran = append(ran, uint32(i))
 		default:
 			back = append(back, uint32(i))
+		}
+	}
+	switch {
+	case gone && !p.cfg.Once:
+		hurt, back = false, append(back, ran...)
+	case w.parallel > 1 && !p.cfg.Once && !p.cfg.NoTrial && p.stop.Err() == nil:
+		p.accuse(w, ran, exit, stack, do)
+	default:
+		for _, i := range ran {
+			p.crash(w, i, exit, stack, do)
 		}
 	}
 	if len(back) == 0 {
 		return hurt
 	}
+	if w.byUser {
+		p.giveBack(w, back)
+		return hurt
+	}
 	head := slices.MinFunc(back, func(a, b uint32) int { return cmp.Compare(w.slots[a].seq, w.slots[b].seq) })
 	back = slices.DeleteFunc(back, func(i uint32) bool {
 		t, seq := w.slots[i].task, w.slots[i].seq
-		first := i == head && !blamed && !w.draining
+		first := i == head && !blamed && !w.draining && !p.cfg.Once
 		if seq <= started || first {
 			// It ran, or it was the next to run and something killed the worker without a word: not for ever.
 			if p.lost == nil {
@@ -79,16 +97,32 @@ func (p *Pool) crash(w *worker, i uint32, exit proc.Exit, stack *tandem.Stack, d
 	if exit.Signal == 0 {
 		e.Message += " (exited without result)"
 	}
-	if w.parallel > 1 {
+	if w.parallel > 1 && p.accused[t] == 0 {
 		e.Hint = "other items that ran in the same worker ended with it; mode: process gives each item a process of its own"
 	}
 	if w.reason != nil {
 		e.Kind, e.Message = w.reason.Kind, w.reason.Message
 		e.Hint = cmp.Or(w.reason.Hint, e.Hint)
 	}
+	o := tandem.Crashed
+	switch {
+	case w.outOfMemory(exit, stack):
+		o, e.Kind, e.Hint = tandem.OutOfMemory, tandem.KindMemory, memoryHint
+		e.Message = "reached the memory limit of " + proc.Bytes(p.cfg.Caps.Memory)
+		if exit.Over != nil {
+			e.Message += " (" + exit.Over.Says + ")"
+		}
+		e.Message += ": worker " + w.name() + " (pid " + strconv.Itoa(w.process.PID()) + ") ended by " + exit.Reason()
+	case w.verdict.reason != "":
+		v := w.verdict
+		o, e.Kind, e.Reason, e.Message, e.Hint = v.outcome, v.kind, v.reason, v.message, v.hint
+	}
 	name(e, stack)
-	t.Result = tandem.Result{Outcome: tandem.Crashed, Err: e}
-	w.charges = append(w.charges, w.charge(t, &w.slots[i], tandem.Crashed))
+	if p.cfg.Once && o == tandem.Crashed {
+		unknown(e)
+	}
+	t.Result = tandem.Result{Outcome: o, Err: e}
+	w.charges = append(w.charges, w.charge(t, &w.slots[i], o))
 	if p.stop.Err() != nil { // we killed it, because the run was stopped
 		t.Result = canceled(context.Cause(p.stop))
 	}
@@ -97,6 +131,8 @@ func (p *Pool) crash(w *worker, i uint32, exit proc.Exit, stack *tandem.Stack, d
 	p.forget(t)
 	w.drop(i)
 }
+
+const memoryHint = "raise the step's memory, or give it less at a time; it is not tried again unless retry: {when: [memory]} says so"
 
 func bytesText(n int64) string {
 	switch {

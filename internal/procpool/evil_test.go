@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -30,7 +32,11 @@ func evil(how string) {
 	read()
 	page, _ := arena.Open(5, arena.ControlSize+64<<20, true)
 	ctl := arena.ControlOf(page)
-	ready, _ := wire.AppendJSON(nil, wire.Ready, 0, wire.ReadyBody{Protocol: 1, Mode: "process"})
+	mode := tandem.Process
+	if how == "late" {
+		mode = tandem.Thread
+	}
+	ready, _ := wire.AppendJSON(nil, wire.Ready, 0, wire.ReadyBody{Protocol: 1, Mode: mode, Measure: strings.HasPrefix(how, "measures")})
 	_, _ = sock.Write(ready)
 	if how == "plain" { // not evil, but simple: one task after the other, until DRAIN
 		for n := uint64(1); ; n++ {
@@ -48,6 +54,7 @@ func evil(how string) {
 		}
 	}
 	f := read()
+	lie(how, f, sock, ctl, read)
 	if how == "leaves" { // without a word, as often as the file has bytes
 		if b, err := os.ReadFile(os.Args[3]); err == nil && len(b) > 0 {
 			_ = os.WriteFile(os.Args[3], b[1:], 0o644)
@@ -98,17 +105,129 @@ func evil(how string) {
 		b = wire.Append(nil, wire.Hello, 0, f.ID, nil)
 	case "badjson":
 		b = wire.Append(nil, wire.Error, 0, f.ID, append(make([]byte, 8), "{nope"...))
+	case "unasked":
+		b = wire.AppendMeasured(nil, f.ID, tandem.Usage{Tasks: 1})
+	case "measures little":
+		b = wire.Append(nil, wire.Measured, 0, f.ID, []byte("abc"))
+	case "measures much":
+		b = wire.Append(nil, wire.Measured, 0, f.ID, binary.LittleEndian.AppendUint64(make([]byte, 64), 1<<63))
 	case "mute":
 		time.Sleep(time.Minute)
+	case "spins": // and shows nothing
+		ctl.End(0)
+		for begun := time.Now(); time.Since(begun) < time.Minute; {
+			runtime.Gosched()
+		}
 	}
 	_, _ = sock.Write(b)
 	time.Sleep(time.Minute)
 }
 
+// lie does what is no breach of the protocol and no way to behave either. It returns when how is none of these.
+func lie(how string, f wire.Frame, sock *os.File, ctl arena.Control, read func() wire.Frame) {
+	answer := func(id uint64) { _, _ = sock.Write(wire.AppendResult(nil, id, 0, 1, tandem.TextValue("x"))) }
+	serve := func() {
+		for n := uint64(2); ; n++ {
+			f := read()
+			if f.Type == wire.Drain {
+				os.Exit(0)
+			}
+			if f.Type == wire.Task {
+				ctl.SetStarted(n)
+				answer(f.ID)
+			}
+		}
+	}
+	if slices.Contains([]string{"future", "past", "refreshes", "others", "closes", "child", "late"}, how) {
+		ctl.SetStarted(1)
+	}
+	switch how {
+	case "future":
+		ctl.Begin(0, f.ID, arena.Now()+int64(time.Hour))
+	case "past":
+		ctl.Begin(0, f.ID, 1)
+		time.Sleep(200 * time.Millisecond)
+		ctl.End(0)
+		answer(f.ID)
+		serve()
+	case "refreshes":
+		for {
+			ctl.Begin(0, f.ID, arena.Now())
+			time.Sleep(time.Millisecond)
+		}
+	case "others":
+		ctl.Begin(0, f.ID+1<<32, arena.Now())
+	case "closes":
+		ctl.Begin(0, f.ID, arena.Now())
+		_ = sock.Close()
+	case "child": // that holds everything open
+		ctl.Begin(0, f.ID, arena.Now())
+		_, _ = os.StartProcess("/bin/sleep", []string{"sleep", "60"}, &os.ProcAttr{Files: []*os.File{nil, os.Stdout, os.Stderr, sock}})
+		os.Exit(7)
+	case "late":
+		ctl.Begin(0, f.ID, arena.Now())
+		for read().Type != wire.Cancel {
+		}
+		time.Sleep(100 * time.Millisecond)
+		ctl.End(0)
+		answer(f.ID)
+		serve()
+	default:
+		return
+	}
+	time.Sleep(time.Minute)
+}
+
+// Whatever a worker says or leaves unsaid, its item ends, and the next one finds a worker.
+func TestAWorkerThatLiesCostsItsItem(t *testing.T) {
+	for how, c := range map[string]struct {
+		outcome tandem.Outcome
+		message string
+		slow    bool
+	}{
+		"future":    {tandem.TimedOut, "not done after 500ms", false},
+		"past":      {tandem.OK, "", false},
+		"refreshes": {tandem.Crashed, "neither answers", true},
+		"others":    {tandem.Crashed, "neither answers", true},
+		"closes":    {tandem.Crashed, "SIGKILL", false},
+		"child":     {tandem.Crashed, "exit code 7", false},
+		"late":      {tandem.TimedOut, "not done after 500ms", false},
+	} {
+		t.Run(how, func(t *testing.T) {
+			if c.slow && testing.Short() {
+				t.Skip("takes 6 s")
+			}
+			t.Parallel()
+			cfg := testConfig("")
+			cfg.Argv, cfg.Workers, cfg.Timeout = []string{os.Args[0], "evil", how}, 1, 500*time.Millisecond
+			if how == "late" {
+				cfg.Mode, cfg.Threads = tandem.Thread, 2
+			}
+			p := started(t, cfg)
+			begun := time.Now()
+			r := call(t, p, "x").Result
+			if r.Outcome != c.outcome || r.Err != nil && !strings.Contains(r.Err.Message, c.message) {
+				t.Errorf("%s %v, want %s with %q", r.Outcome, r.Err, c.outcome, c.message)
+			}
+			if most := map[bool]time.Duration{false: 5 * time.Second, true: 15 * time.Second}[c.slow]; time.Since(begun) > most {
+				t.Errorf("took %v", time.Since(begun))
+			}
+			if how == "late" || how == "past" { // the same worker goes on
+				if r := call(t, p, "y").Result; r.Outcome != tandem.OK {
+					t.Errorf("the next item: %s %v", r.Outcome, r.Err)
+				}
+				if s := p.State(); s.Crashes != 0 {
+					t.Errorf("%d workers lost", s.Crashes)
+				}
+			}
+		})
+	}
+}
+
 func TestAWorkerThatBreaksTheProtocolIsEnded(t *testing.T) {
 	for how, want := range map[string]string{
 		"garbage": "frame", "oversized": "frame length", "forged": "does not run on this worker", "nobody": "does not run on this worker",
-		"outside": "outside the arena", "backward": "outside the arena", "short": "want 8 or more", "hello": "HELLO frame", "badjson": "not the JSON",
+		"outside": "outside the arena", "backward": "outside the arena", "short": "want 8 or more", "hello": "HELLO frame", "badjson": "not the JSON", "unasked": "MEASURED frame", "measures little": "want 72 or more", "measures much": "figure 9",
 	} {
 		t.Run(how, func(t *testing.T) {
 			t.Parallel()

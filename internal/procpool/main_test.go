@@ -1,10 +1,15 @@
 package procpool
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"iter"
 	"os"
+	"os/exec"
+	"os/signal"
+	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -44,6 +49,17 @@ func TestMain(m *testing.M) {
 		return s, nil
 	})
 	sdk.Handle("behave", behave)
+	sdk.Handle("hold", func(_ context.Context, mebibytes string) (string, error) {
+		n, err := strconv.Atoi(mebibytes)
+		if err != nil {
+			return "", err
+		}
+		held = make([]byte, n<<20)
+		for i := 0; i < len(held); i += 4096 {
+			held[i] = 1
+		}
+		return "", nil
+	})
 	sdk.Handle("env", func(context.Context, string) (string, error) { return strings.Join(os.Environ(), "\n"), nil })
 	sdk.Handle("joins", func(_ context.Context, list []string) (string, error) { return strings.Join(list, ","), nil })
 	sdk.Handle("upper", func(_ context.Context, list []string) ([]string, error) {
@@ -71,10 +87,15 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 2 && os.Args[1] == "evil" {
 		evil(os.Args[2])
 	}
+	if len(os.Args) > 1 && os.Args[1] == "app" {
+		app(os.Args[2:])
+	}
 	sdk.Main()
 	os.Setenv("GORACE", "atexit_sleep_ms=0") // or each worker takes a second to end
 	goleak.VerifyTestMain(m)
 }
+
+var held []byte // what the worker keeps
 
 // behave does what the item says.
 func behave(_ context.Context, s string) (string, error) {
@@ -91,6 +112,44 @@ func behave(_ context.Context, s string) (string, error) {
 			return "", err
 		}
 		time.Sleep(d)
+	case "awful": // deaf, with children that are deaf and leave its group, and then it spins or waits
+		signal.Ignore(syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+		if err := exec.Command("sh", "-c", awful).Start(); err != nil {
+			return "", err
+		}
+		time.Sleep(300 * time.Millisecond)
+		if arg == "spin" {
+			spin(s)
+		}
+		time.Sleep(5 * time.Minute)
+	case "hog": // MiB, and keeps them
+		n, err := strconv.Atoi(arg)
+		if err != nil {
+			return "", err
+		}
+		hogged = hogged[:0]
+		for range n {
+			b := make([]byte, 1<<20)
+			for i := range b {
+				b[i] = byte(i)
+			}
+			hogged = append(hogged, b)
+		}
+		time.Sleep(20 * time.Second)
+	case "note": // note FILE WHAT…: says in FILE that it has begun
+		file, rest, _ := strings.Cut(arg, " ")
+		f, err := os.OpenFile(file, os.O_APPEND|os.O_WRONLY|os.O_CREATE, 0o644)
+		if err != nil {
+			return "", err
+		}
+		defer f.Close()
+		if _, err := fmt.Fprintln(f, s); err != nil {
+			return "", err
+		}
+		return behave(context.Background(), rest)
+	case "grow": // for good
+		n, _ := strconv.Atoi(arg)
+		hoard = append(hoard, bytes.Repeat([]byte{1}, n<<20))
 	case "panic":
 		panic("oh")
 	case "panic-beside":
@@ -111,10 +170,22 @@ func behave(_ context.Context, s string) (string, error) {
 	return s, nil
 }
 
+// awful is a child, one in a session of its own, and one whose parent is gone; none of them listens.
+const awful = `trap '' TERM INT HUP; setsid sh -c 'sleep 300 & while :; do sleep 1; done' & (setsid sleep 300 &) ; while :; do sleep 1; done`
+
+func spin(s string) {
+	for len(s) > 0 {
+		runtime.KeepAlive(s)
+	}
+}
+
+var hogged [][]byte
+var hoard [][]byte
+
 func parse(fields []int, i int) int { return fields[i] }
 
 func testConfig(handler string) Config {
-	return Config{Step: "test", Argv: []string{os.Args[0]}, Handler: handler, Workers: 2, ArenaSize: 64 << 20}
+	return Config{Step: "test", Argv: []string{os.Args[0]}, Handler: handler, Workers: 2, ArenaSize: 64 << 20, Measure: true}
 }
 
 // started runs a pool for the length of the test.

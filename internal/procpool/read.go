@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"tandem"
+	"tandem/internal/proc"
 	"tandem/internal/wire"
 )
 
@@ -17,11 +18,13 @@ const (
 // answer is one frame of a worker about a task, its bytes copied out.
 type answer struct {
 	id      uint64
+	size    int64 // of the value, which may be left out when it is more than the task may give
 	mark    wire.Flags
 	failed  bool
 	service time.Duration
 	value   tandem.Value
 	err     *wire.ErrorBody
+	used    *tandem.Usage // of a MEASURED, which has nothing else
 }
 
 // reader is the worker's own goroutine for reading. It rests while nothing is in flight, so that a direct caller can read itself.
@@ -109,6 +112,7 @@ func (w *worker) handle() error {
 	}
 	w.progress = p.lastSeen
 	w.setWindowNow()
+	p.tireDone(w)
 	p.pump(&do)
 	p.checkEmpty()
 	p.mu.Unlock()
@@ -123,7 +127,7 @@ func (w *worker) ended(n int) []*tandem.Task { return make([]*tandem.Task, 0, n)
 func (w *worker) setWindowNow() {
 	if !w.dead && !w.retired && !w.suspect {
 		// Doubling from a small start: one quick item does not make a hundred wait behind the next, which may be slow.
-		w.setWindow(min(windowFor(w.parallel, w.p.service), max(2*w.window, 2*w.parallel)))
+		w.setWindow(min(w.most(), max(2*w.window, 2*w.atOnce)))
 	}
 }
 
@@ -141,6 +145,12 @@ func (w *worker) decode(f wire.Frame) error {
 			_ = json.Unmarshal(b, &e)
 		}
 		return &wire.Fault{Reason: "the worker gave up: " + e.Message}
+	case f.Type == wire.Measured && w.measures:
+		u, err := f.Usage()
+		if err == nil {
+			w.answers = append(w.answers, answer{id: f.ID, used: &u})
+		}
+		return err
 	case f.Type != wire.Result && f.Type != wire.Error:
 		return &wire.Fault{Reason: fmt.Sprintf("%v frame from a worker that is ready", f.Type)}
 	}
@@ -164,11 +174,14 @@ func (w *worker) decode(f wire.Frame) error {
 		if !span.Within(uint64(len(out))) || span.End < w.released || span.End-w.released > 2*uint64(len(out)) {
 			return &wire.Fault{Reason: fmt.Sprintf("RESULT outside the arena: offset %d, length %d, end %d", span.Offset, span.Length, span.End)}
 		}
-		a.value = tandem.Value{Kind: f.Flags.Kind(), Data: append([]byte(nil), out[span.Offset:span.Offset+span.Length]...)}
+		a.value.Kind, a.size = f.Flags.Kind(), int64(span.Length)
+		if most := w.p.cfg.Caps.Output; most <= 0 || a.size <= most {
+			a.value.Data = append([]byte(nil), out[span.Offset:span.Offset+span.Length]...)
+		}
 		w.released = span.End
 		w.ctl.Release(span.End)
 	case f.Flags&wire.None == 0:
-		a.value = tandem.Value{Kind: f.Flags.Kind(), Data: w.carve(body)}
+		a.value, a.size = tandem.Value{Kind: f.Flags.Kind(), Data: w.carve(body)}, int64(len(body))
 	}
 	w.answers = append(w.answers, a)
 	return nil
@@ -194,6 +207,13 @@ func (w *worker) carve(b []byte) []byte {
 // settle applies an answer to its task.
 func (p *Pool) settle(w *worker, a *answer, do *chores) error {
 	s, i := w.find(a.id)
+	if a.used != nil {
+		p.stats.Used.Add(*a.used)
+		if s != nil {
+			s.used = a.used
+		}
+		return nil
+	}
 	if s == nil && w.recalled {
 		return nil
 	}
@@ -204,6 +224,12 @@ func (p *Pool) settle(w *worker, a *answer, do *chores) error {
 		return nil // too late by a little: it is being asked where it is
 	}
 	t := s.task
+	s.given += a.size
+	over := t != nil && p.cfg.Caps.Output > 0 && s.given > p.cfg.Caps.Output
+	if over && a.mark&wire.More != 0 {
+		p.tooMuch(w, i, s.given, do)
+		return nil
+	}
 	if a.mark&wire.More != 0 {
 		s.total += int64(len(a.value.Data)) + 64
 		if len(s.values) >= maxValues || s.total > maxGathered {
@@ -217,12 +243,25 @@ func (p *Pool) settle(w *worker, a *answer, do *chores) error {
 	w.bulky = w.bulky || len(a.value.Data) > keepWarm/4
 	p.service += (min(a.service, time.Second) - p.service) / 8
 	p.stats.Service += a.service
-	w.served = true
+	w.ran += a.service
+	if !w.served {
+		w.served = true
+		p.proved()
+	}
 	w.done++
+	if a.failed {
+		p.stats.Errors++
+	}
 	if t != nil {
 		p.attempted(t)
 		p.forget(t)
 		t.Result = w.result(s, a)
+		if over && !a.failed {
+			e := &tandem.Error{Op: "run", Kind: tandem.KindTooLarge, Reason: tandem.ReasonOutput}
+			e.Message, e.Hint = overOutput(s.given, p.cfg.Caps.Output)
+			t.Result = tandem.Result{Outcome: tandem.Failed, Service: a.service, Err: e}
+		}
+		p.weigh(s, t)
 		p.held--
 		do.ended = append(do.ended, t)
 	}
@@ -240,6 +279,14 @@ func (w *worker) result(s *slot, a *answer) tandem.Result {
 	case a.failed:
 		r.Outcome = tandem.Failed
 		r.Err = a.err.Error("run")
+		switch {
+		case s.asked:
+			w.p.reminded(w, &r)
+		case w.p.memoryFull(r.Err):
+			r.Outcome, r.Err.Kind = tandem.OutOfMemory, tandem.KindMemory
+			r.Err.Message = "reached the memory limit of " + proc.Bytes(w.p.cfg.Caps.Memory) + ": " + r.Err.Message
+			r.Err.Hint = memoryHint
+		}
 		return r
 	case len(s.values) == 0 && a.mark&wire.None != 0:
 		r.Outcome = tandem.Filtered
@@ -260,6 +307,9 @@ func (w *worker) result(s *slot, a *answer) tandem.Result {
 func (p *Pool) forget(t *tandem.Task) {
 	if len(p.lost) > 0 {
 		delete(p.lost, t)
+	}
+	if len(p.accused) > 0 {
+		delete(p.accused, t)
 	}
 }
 

@@ -2,7 +2,6 @@ package procpool
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"time"
 
@@ -15,25 +14,35 @@ import (
 // large values that an idle worker needs no more.
 func (p *Pool) watch(ctx context.Context) {
 	every := trimEvery
-	if p.cfg.Timeout > 0 {
-		every = min(max(p.cfg.Timeout/20, time.Millisecond), 50*time.Millisecond)
+	looks := p.cfg.lookInterval()
+	if looks > 0 {
+		every = looks
 	}
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	p.mu.Lock()
 	p.lastSeen = arena.Now()
+	p.clock.Begin(every, now())
 	p.mu.Unlock()
 	trimmed := arena.Now()
+	looked := trimmed
 	for {
 		select {
 		case <-tick.C:
 			now := arena.Now()
-			if p.cfg.Timeout > 0 {
-				p.look(now)
+			p.beat(now)
+			if looks > 0 {
+				if p.cfg.Caps.Hang > 0 || p.cfg.Caps.CPUTime > 0 {
+					p.measure()
+					now = arena.Now()
+				}
+				p.look(now, max(now-looked-2*int64(every), 0))
+				looked = now
 			}
 			if now-trimmed > int64(trimEvery) {
 				trimmed = now
 				p.trim()
+				p.age()
 			}
 		case <-ctx.Done():
 			return
@@ -78,31 +87,49 @@ func (p *Pool) trim() {
 	}
 }
 
-func (p *Pool) look(now int64) {
+// look judges every attempt; late is how much later than it should be that happens.
+func (p *Pool) look(now, late int64) {
 	var do chores
 	p.mu.Lock()
-	p.lastSeen = now
 	for _, w := range slices.Concat(p.workers, p.leaving) {
 		if w.dead || w.suspect {
 			continue
 		}
+		if p.cfg.Caps.Hang > 0 && w.lifeless(now, late) {
+			v := p.hung()
+			p.doubt(w, func(do *chores) { p.endAll(w, v, do) }, v)
+			continue
+		}
+		shown := false
 		for s := range w.parallel {
 			id, since := w.ctl.Slot(s)
-			if since == 0 || now-since <= int64(p.cfg.Timeout) {
+			if since == 0 {
 				continue
 			}
-			switch s, i := w.find(id); {
-			case s == nil || s.abandoned || s.task == nil:
-			case w.parallel == 1:
-				// The items behind it go back when the process is really gone.
-				s.expired = true
-				p.doubt(w, func(do *chores) { p.expire(w, i, do) }, tandem.ExitTimeout, "an item ran longer than "+p.cfg.Timeout.String())
-			default:
-				p.expire(w, i, &do)
+			shown = true
+			sl, i := w.find(id)
+			if sl == nil || sl.abandoned || sl.task == nil {
+				continue
+			}
+			if since < sl.sentAt || since > now+int64(time.Second) {
+				since = sl.sentAt // the page lies: nothing begins before it was sent, or in the future
+			}
+			ran := time.Duration(p.elapsed(since, now))
+			switch {
+			case p.cfg.Timeout > 0 && ran > p.cfg.Timeout:
+				p.expire(w, i, p.tooLong(), &do)
+			case p.cfg.Caps.CPUTime > 0 && w.parallel == 1 && w.budget(id):
+				p.expire(w, i, p.tooMuchCPU(), &do)
+			case p.cfg.Caps.Soft > 0 && ran > p.cfg.Caps.Soft && !sl.asked:
+				p.remind(w, i, &do)
 			}
 		}
-		if !w.suspect && w.silent(now) {
-			p.doubt(w, nil, tandem.ExitHung, "the worker neither answers nor says what it runs")
+		if p.cfg.Caps.CPUTime > 0 && !shown && w.parallel == 1 && w.inflight > w.abandoned && w.budget(^uint64(w.done)) {
+			p.doubt(w, nil, p.tooMuchCPU())
+			continue
+		}
+		if p.cfg.Timeout > 0 && !w.suspect && w.silent(now) {
+			p.doubt(w, nil, verdict{as: tandem.ExitHung, why: "the worker neither answers nor says what it runs"})
 		}
 	}
 	p.checkEmpty()
@@ -110,37 +137,32 @@ func (p *Pool) look(now int64) {
 	p.finish(&do, true)
 }
 
-// expire ends a task as timed out. The mutex is held. In a worker that runs several, the handler gets a CANCEL; one that ignores it keeps its thread until the
-// worker is retired.
-func (p *Pool) expire(w *worker, i uint32, do *chores) {
-	s := &w.slots[i]
-	t := s.task
-	p.attempted(t)
-	p.forget(t)
-	p.stats.Service += p.cfg.Timeout
-	e := &tandem.Error{Op: "run", Kind: tandem.KindTimeout,
-		Message: fmt.Sprintf("not done after %v, killed", p.cfg.Timeout), Hint: "raise the step's timeout, or find out what it waits for"}
-	if w.parallel == 1 {
-		name(e, w.hung)
-	}
-	t.Result = tandem.Result{Outcome: tandem.TimedOut, Service: p.cfg.Timeout, Err: e}
-	late := w.charge(t, s, tandem.TimedOut)
-	p.held--
-	do.ended = append(do.ended, t)
-	s.task, s.abandoned, s.expired, s.late = nil, true, false, &late
-	w.abandoned++
-	if w.parallel == 1 {
+// expire ends a task by a verdict. The mutex is held. A worker that runs it alone is killed for it. In one that runs several, the handler gets a CANCEL; one that
+// ignores it keeps its thread until the worker is retired.
+func (p *Pool) expire(w *worker, i uint32, v verdict, do *chores) {
+	if w.parallel > 1 {
+		p.conclude(w, i, v, do)
+		p.cancel(w, i, do)
 		return
 	}
-	w.wbuf = wire.Append(w.wbuf, wire.Cancel, 0, s.id(i), nil)
+	// The items behind it go back when the process is really gone.
+	w.slots[i].expired = true
+	p.doubt(w, func(do *chores) { p.conclude(w, i, v, do) }, v)
+}
+
+// sayCancel asks the handler in slot i to end.
+func (w *worker) sayCancel(i uint32, do *chores) {
+	w.wbuf = wire.Append(w.wbuf, wire.Cancel, 0, w.slots[i].id(i), nil)
 	w.wake(do)
-	gen, id := s.gen, i
-	time.AfterFunc(p.cfg.Grace, func() { p.overdue(w, id, gen) })
 }
 
 // overdue retires a worker in which a canceled handler still runs: a replacement starts, what else runs in it may finish, what waits in it goes
 // back.
-func (p *Pool) overdue(w *worker, i uint32, gen uint32) {
+func (p *Pool) overdue(w *worker, i uint32, gen uint32, since time.Duration) {
+	if left := p.cfg.Grace - p.patient(since); left > time.Millisecond { // it was us who did not run
+		time.AfterFunc(left, func() { p.overdue(w, i, gen, since) })
+		return
+	}
 	p.mu.Lock()
 	var do chores
 	stuck := !w.dead && w.slots[i].gen == gen
@@ -173,8 +195,8 @@ func (p *Pool) overdue(w *worker, i uint32, gen uint32) {
 	}
 }
 
-// silent says that a worker has had a task for longer than the timeout allows but shows nothing as running: our own clock bounds a worker that
-// does not keep its control page.
+// silent says that a worker has had a task for longer than the timeout allows, and has answered nothing meanwhile: our own clock bounds a worker that
+// does not keep its control page, or lies in it.
 func (w *worker) silent(now int64) bool {
 	if w.inflight == w.abandoned {
 		return false
@@ -185,10 +207,5 @@ func (w *worker) silent(now int64) bool {
 			oldest = min(oldest, s.sentAt)
 		}
 	}
-	for s := range w.parallel {
-		if _, since := w.ctl.Slot(s); since != 0 {
-			return false
-		}
-	}
-	return now-max(oldest, w.progress) > int64(w.p.cfg.Timeout)+int64(5*time.Second)
+	return w.p.elapsed(max(oldest, w.progress), now) > int64(w.p.cfg.Timeout)+int64(5*time.Second)
 }

@@ -8,6 +8,7 @@ import (
 	"tandem/internal/arena"
 	"tandem/internal/evidence"
 	"tandem/internal/proc"
+	"tandem/internal/supervise"
 )
 
 // Why Tandem kills a worker.
@@ -37,6 +38,7 @@ func (w *worker) kill(as tandem.ExitReason, why string) {
 	if !isClosed(w.process.Gone()) {
 		w.killed.CompareAndSwap(nil, &killing{as, why})
 	}
+	w.life.On(supervise.Kill, now())
 	w.process.Kill()
 }
 
@@ -54,22 +56,30 @@ func (w *worker) killLeft() {
 
 // hear takes what the process writes.
 func (w *worker) hear(stream int, chunk []byte) {
+	if tap := w.tap.Load(); tap != nil {
+		tap.Add(chunk)
+	}
 	if stream == 2 {
 		w.said.Add(chunk)
-		if w.asking.Load() {
+		if w.asking.Load() > 0 {
 			return // its stacks: they go with the report
 		}
 	}
 	if out := w.p.cfg.OnOutput; out != nil {
-		out(w.place, stream, chunk)
+		out(w.number, stream, chunk)
 	}
 }
 
 // doubt takes a worker out of service to kill it, and first asks it where it is; a replacement starts when it is killed, so that never more tasks run than
 // there are places. settle is called with the mutex held once the answer is there; it may be nil. The mutex is held.
-func (p *Pool) doubt(w *worker, settle func(*chores), as tandem.ExitReason, why string) {
+func (p *Pool) doubt(w *worker, settle func(*chores), v verdict) {
+	if !w.life.On(supervise.Doubt, now()) {
+		return // it has ended, or is being killed
+	}
+	as, why := v.as, v.why
+	w.verdict = v
 	w.suspect = true
-	w.reason = &tandem.Error{Kind: tandem.KindTimeout, Message: "killed: " + why}
+	w.reason = &tandem.Error{Kind: tandem.KindTimeout, Reason: v.reason, Message: "killed: " + why}
 	w.setWindow(0)
 	if i := slices.Index(p.workers, w); i >= 0 {
 		p.workers = slices.Delete(p.workers, i, i+1)
@@ -83,6 +93,7 @@ func (p *Pool) doubt(w *worker, settle func(*chores), as tandem.ExitReason, why 
 		if w.dump == proc.Quit && !isClosed(w.process.Gone()) {
 			w.killed.CompareAndSwap(nil, &killing{as, why}) // it may end by what it is asked with
 		}
+		w.life.On(supervise.Ask, now())
 		if !known {
 			w.ask()
 		}
@@ -102,16 +113,26 @@ func (p *Pool) doubt(w *worker, settle func(*chores), as tandem.ExitReason, why 
 	})
 }
 
-// ask notes what the kernel and the process itself say about where it is. It takes a few milliseconds, and never longer than Config.AskWithin.
+// ask notes what the kernel and the process itself say about where it is, for the report of its end.
 func (w *worker) ask() {
+	w.asks.Lock()
+	defer w.asks.Unlock()
+	w.asking.Add(1) // for good: what it still writes about it goes with the report
+	w.hung = w.askStack()
+}
+
+// askStack asks the process where it is. It takes a few milliseconds, and never longer than Config.AskWithin. A stopped process is not asked. One at a time
+// asks.
+func (w *worker) askStack() *tandem.Stack {
 	w.threads = evidence.Threads(w.process.PID())
 	mark := w.said.Total()
 	if w.dump == 0 || len(w.threads) == 0 || w.threads[0].State == "T" {
-		return
+		return nil
 	}
-	w.asking.Store(true)
+	w.asking.Add(1)
+	defer w.asking.Add(-1)
 	if !w.process.Ask(w.dump, thread(w.threads)) && !w.process.Ask(w.dump, w.threads[0].ID) { // a thread may have ended since it was seen
-		return
+		return nil
 	}
 	tick, limit := time.NewTicker(5*time.Millisecond), time.NewTimer(w.p.cfg.AskWithin)
 	defer tick.Stop()
@@ -120,19 +141,17 @@ func (w *worker) ask() {
 		select {
 		case <-tick.C:
 		case <-limit.C:
-			w.hung = evidence.Hung(w.said.Since(mark))
-			return
+			return evidence.Hung(w.said.Since(mark))
 		case <-w.process.Done():
-			w.hung = evidence.Hung(w.said.Since(mark))
-			return
+			return evidence.Hung(w.said.Since(mark))
 		}
 		switch total := w.said.Total(); {
 		case total != seen:
 			seen, still = total, 0
 		case total > mark:
 			if still++; still >= 3 { // it writes nothing more
-				if w.hung = evidence.Hung(w.said.Since(mark)); w.hung != nil {
-					return
+				if s := evidence.Hung(w.said.Since(mark)); s != nil {
+					return s
 				}
 			}
 		}
@@ -212,6 +231,8 @@ func (w *worker) report(x proc.Exit, stack *tandem.Stack) {
 	d := evidence.Death{Exit: exitOf(x), Items: len(w.charges), Before: w.before, After: evidence.Counted(), Stack: stack}
 	if k := w.killed.Load(); k != nil {
 		d.Killed, d.As = k.why, k.as
+	} else if x.Over != nil {
+		d.Memory = &tandem.Evidence{What: "memory", From: x.Over.From, Says: x.Over.Says}
 	} else if w.suspect {
 		d.As = tandem.ExitTimeout // it came to itself and went, when it was about to be killed
 	}
@@ -249,6 +270,15 @@ func (w *worker) tell(d evidence.Death, x proc.Exit) {
 		c.Others = append(c.Others, of.others...)
 		c.Evidence = append(c.Evidence, tandem.Evidence{What: "item", From: "control page", Says: "showed " + of.id + " as running, for " + of.ran.Round(time.Millisecond).String()})
 	}
+	held := w.process.Isolation()
+	c.Isolation = &held
+	if w.p.cfg.Caps.Memory > 0 {
+		c.Memory, d.Limit = w.process.Memory(), proc.Bytes(w.p.cfg.Caps.Memory)
+	}
+	d.Peak = proc.Seen(w.process.Peak())
 	evidence.Judge(d, &c)
+	if w.p.cfg.Caps.Core > 0 && evidence.Dumps(d.Exit) {
+		c.Core, c.NoCore = proc.TakeCore(c.PID, w.p.cfg.Dir, c.Time.Add(-time.Duration(arena.Now()-w.begun)), w.p.cfg.CoreDir)
+	}
 	w.p.cfg.OnCrash(c)
 }

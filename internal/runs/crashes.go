@@ -33,6 +33,9 @@ type Crashes struct {
 // Crashes is where the run's reports are kept. It may be called once.
 func (d *Dir) Crashes() *Crashes { return &Crashes{dir: filepath.Join(d.path, crashesName)} }
 
+// Cores is where the core files of the run's processes are kept: with its reports. It is made with the first.
+func (d *Dir) Cores() string { return filepath.Join(d.path, crashesName) }
+
 // Keep keeps a report and gives it its number, or counts it as not kept.
 func (c *Crashes) Keep(r tandem.Crash) error {
 	c.mu.Lock()

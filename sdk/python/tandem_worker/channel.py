@@ -3,12 +3,15 @@ import mmap
 import os
 from _socket import MSG_DONTWAIT, MSG_PEEK
 from _thread import allocate_lock
+from sys import modules
 from time import sleep
 
 from .frames import BLOB, BYTES, CANCEL, DRAIN, INLINE, KIND, LIST, MAX_FRAME, MORE, NONE, RESULT, TASK, BadFrame, leave, result, span_in, span_out, split
 from .values import TooLarge
 
-RELEASED, HALT, STARTED, FINISHED, SLOTS = 8, 9, 16, 17, 64  # words of the control page
+RELEASED, HALT, AT_ONCE, STARTED, FINISHED, SLOTS = 8, 9, 10, 16, 17, 64  # words of the control page
+MOST = 4064  # its slots
+MOST = 4064  # slots of the control page
 
 
 class Channel:
@@ -18,6 +21,10 @@ class Channel:
         self.sock, self.views = sock, views
         self.inside = mmap.mmap(4, hello["in_arena"], mmap.MAP_SHARED, mmap.PROT_READ)
         page = mmap.mmap(5, hello["control"] + hello["out_arena"], mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
+        if "ctypes" in modules:  # to load it takes as long as a third of Python's own start
+            from .notice import arm
+
+            arm(page)
         view = memoryview(page)
         self.control = view[: hello["control"]].cast("Q")
         self.outside = view[hello["control"] :]
@@ -28,11 +35,20 @@ class Channel:
 
     def receive(self):
         """Reads once and gives what became whole: [(type, kind, id, bytes)]. For the modes that run several tasks at a time."""
-        view = memoryview(self.buf)
-        n = self.sock.recv_into(view[self.have :])
+        n = self.sock.recv_into(memoryview(self.buf)[self.have :])
         if not n:
             leave(0)
         self.have += n
+        return self.take()
+
+    def put_back(self, data):
+        """Bytes that were read and not run: take gives them first."""
+        self.buf[: len(data)] = data
+        self.have = len(data)
+
+    def take(self):
+        """What is whole of what was read."""
+        view = memoryview(self.buf)
         found, taken = split(self.buf, self.have)
         if taken:
             rest = self.have - taken
