@@ -88,7 +88,7 @@ Without --nats it is the node on this machine that runs it: start one with tande
 
 // remoteFlags are those that submit and attach share with run.
 func remoteFlags(c *cobra.Command, o *runOptions) {
-	o.lanes = "off" // no worker is here
+	o.lanes = "off" // no worker of the run is here
 	f := c.Flags()
 	f.BoolVar(&o.json, "json", false, "print one JSON document with the totals at the end")
 	f.StringVar(&o.progress, "progress", "auto", "how to show progress: auto, tty, plain, json or none")

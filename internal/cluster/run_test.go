@@ -17,7 +17,10 @@ import (
 	"tandem/internal/queue/jetstream"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// The NATS client leaves one goroutine behind when it begins to publish on a connection that is cut at that moment.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/nats-io/nats.go/jetstream.(*jetStream).resetPendingAcksOnReconnect"))
+}
 
 // numbers is a source of 1..n.
 type numbers int
