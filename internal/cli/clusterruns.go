@@ -221,9 +221,9 @@ func (a *app) nodesDrainCommand() *cobra.Command {
 What has not ended --within so long is given back to the other nodes. The command waits until the node is gone.`,
 		Example: "  tandem nodes drain worker-3\n  tandem nodes drain worker-3 --within 1h"}
 	c.Flags().DurationVar(&within, "within", 10*time.Minute, "how long what runs may go on")
-	c.Flags().DurationVar(&wait, "wait", -1, "how long to wait for it to be gone; --within and half a minute unless given, 0 means not at all")
+	c.Flags().DurationVar(&wait, "wait", 0, "how long to wait for it to be gone; --within and half a minute unless given")
 	return a.atCluster(c, func(ctx context.Context, h *cluster.Hub, args []string) error {
-		if wait < 0 {
+		if wait == 0 {
 			wait = within + 30*time.Second
 		}
 		for _, node := range args {
@@ -232,7 +232,7 @@ What has not ended --within so long is given back to the other nodes. The comman
 			}
 			fmt.Fprintln(a.err, "draining "+printable(node))
 		}
-		for end := time.Now().Add(wait); wait > 0; time.Sleep(200 * time.Millisecond) {
+		for end := time.Now().Add(wait); ; time.Sleep(200 * time.Millisecond) {
 			all, err := h.Nodes(ctx)
 			if err != nil && c.Flag("nats").Value.String() == "" { // it had the queue
 				fmt.Fprintln(a.err, "gone, and the queue that it held with it")
@@ -252,6 +252,5 @@ What has not ended --within so long is given back to the other nodes. The comman
 				return &tandem.Error{Op: "drain", On: fmt.Sprint(left), Kind: tandem.KindTimeout, Message: "still there after " + wait.String(), Hint: "look at what it runs: tandem nodes ls"}
 			}
 		}
-		return nil
 	})
 }
