@@ -311,7 +311,7 @@ func TestClusterKill(t *testing.T) {
 			p.kill(name)
 		}
 	}
-	t.Logf("killed %v; 0 lines lost, 0 twice, %d items ended as crashed because more than three nodes died under them", killed, lost)
+	t.Logf("killed %v; 0 lines lost, 0 twice, %d items ended as crashed because their lease lapsed more than ten times", killed, lost)
 }
 
 // submitWhenServed submits or attaches, once a node serves.

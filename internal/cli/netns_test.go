@@ -223,7 +223,7 @@ func TestNamespaces(t *testing.T) {
 			}
 			fault.do(t, p)
 			lost := p.finish(4 * time.Minute)
-			t.Logf("%d lines, each item one, in %v; %d ended as crashed because more than three nodes were lost under them", p.lines(), time.Since(begun).Round(time.Second), lost)
+			t.Logf("%d lines, each item one, in %v; %d ended as crashed because their lease lapsed more than ten times", p.lines(), time.Since(begun).Round(time.Second), lost)
 		})
 	}
 }
