@@ -83,7 +83,6 @@ fuzz: ## fuzz every parser for half a minute each
 	$(GO) test -run xxx -fuzz FuzzList -fuzztime 30s ./worker
 	$(GO) test -run xxx -fuzz FuzzParse -fuzztime 30s ./internal/flowfile
 	$(GO) test -run xxx -fuzz FuzzTemplate -fuzztime 30s ./internal/expr
-	$(GO) test -run xxx -fuzz FuzzOpen -fuzztime 30s ./internal/cluster
 	$(GO) test -run xxx -fuzz FuzzRead -fuzztime 30s ./internal/journal
 	$(GO) test -run xxx -fuzz FuzzRead -fuzztime 30s ./internal/lanes
 	$(GO) test -run xxx -fuzz FuzzTemplate -fuzztime 30s ./internal/mapper
