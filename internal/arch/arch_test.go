@@ -20,7 +20,7 @@ var layer = map[string]int{
 	"tandem": 0, "tandem/internal/supervise": 0, "tandem/sdk/python": 0, "tandem/internal/arena": 0,
 	"tandem/internal/wire": 1, "tandem/internal/handover": 1, "tandem/internal/queue": 1, "tandem/internal/proc": 1, "tandem/internal/expr": 1, "tandem/internal/limit": 1, "tandem/internal/evidence": 1, "tandem/internal/advise": 1,
 	"tandem/internal/source": 2, "tandem/internal/sink": 2, "tandem/internal/gopool": 2, "tandem/internal/procpool": 2,
-	"tandem/internal/measure": 2, "tandem/internal/handler": 2, "tandem/internal/queue/jetstream": 2, "tandem/internal/sqlite": 2, "tandem/internal/journal": 2, "tandem/worker": 2, "tandem/tandemtest": 2,
+	"tandem/internal/measure": 2, "tandem/internal/handler": 2, "tandem/internal/queue/jetstream": 2, "tandem/queue/redis": 2, "tandem/internal/sqlite": 2, "tandem/internal/journal": 2, "tandem/worker": 2, "tandem/tandemtest": 2,
 	"tandem/engine": 3, "tandem/internal/runs": 3,
 	"tandem/internal/flowfile": 4, "tandem/internal/cluster": 4, "tandem/internal/demo": 4, "tandem/internal/mapper": 4,
 	"tandem/internal/cli": 5,
@@ -49,6 +49,7 @@ var never = []struct {
 	{not("tandem/internal/sqlite"), func(i string) bool { return strings.HasPrefix(i, "modernc.org/") || i == "database/sql" }, "the driver adds 4 MB: a program that embeds the engine must not carry it"},
 	{not("tandem/internal/flowfile"), is("tandem/internal/sqlite"), "only a flow file asks for a database, so that the engine, the library and the demo stay without its driver"},
 	{func(p string) bool { return !strings.HasPrefix(p, "tandem/internal/queue/") }, func(i string) bool { return strings.Contains(i, "nats-io") }, "the cluster's client and server stay behind the contract of queues: 11 MB that the library must not carry"},
+	{not("tandem/queue/redis"), func(i string) bool { return strings.HasPrefix(i, "github.com/redis/") }, "the driver is for programs that import it: the command and the library do not carry its 5 MB"},
 	{is("tandem/engine"), either("tandem/internal/flowfile", "tandem/internal/cli", "tandem/internal/demo"), "the engine is embeddable without the command"},
 	{func(p string) bool { return p != "tandem/tandemtest" }, either("testing", "tandem/tandemtest"), "test code stays out of the product"},
 }
