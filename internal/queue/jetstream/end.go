@@ -103,7 +103,7 @@ func (l *lease) Extend(context.Context) error {
 	if err := l.m.InProgress(); err != nil {
 		return l.q.failed("extend a lease of the queue", err)
 	}
-	l.deadline = time.Now().Add(l.q.cfg.Lease)
+	l.deadline = l.q.deadline()
 	return nil
 }
 
