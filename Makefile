@@ -8,10 +8,10 @@ GOLANGCI := $(CACHE)/golangci-lint
 PILLOW := pillow==11.3.0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test kills bench accuracy parallel redis lint build generate fuzz clean
+.PHONY: help demo test kills bench accuracy accuracy-handlers parallel redis chromium picture lint build generate fuzz clean
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
 
 build: ## build bin/tandem
 	@mkdir -p bin
@@ -27,7 +27,7 @@ $(VENV)/.ready:
 	then touch $@; \
 	else rm -rf $(VENV); echo "Pillow could not be installed (see $(CACHE)/venv.log): the demo uses Tandem's own image code"; fi
 
-test: redis ## every test: Go with the race detector, Python, the flows of examples/
+test: chromium redis ## every test: Go with the race detector, Python, the flows of examples/
 	$(GO) vet ./...
 	$(GO) test -race -timeout 10m ./...
 	$(GO) test -run TestEveryDeathHasItsReport ./internal/procpool # the race detector keeps the runtime from finding deadlocks, so once without
@@ -50,9 +50,19 @@ accuracy: build ## profile labelled programs: quiet, beside a busy one, on one p
 redis:
 	@command -v redis-server >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq redis-server; } >/dev/null 2>&1 || echo "redis-server is not here: queue/redis is NOT TESTED"
 
+accuracy-handlers: ## mode: auto next to the best setting of a search, for labelled handlers (under ten minutes); HANDLERS="-only net -explain -seed 2"
+	$(GO) test ./internal/measure -run TestHandlersAccuracy -count=1 -timeout 30m -v -handlers $(HANDLERS)
+
 # GNU parallel is a peer of tandem map. Without it its row is left out, and says so.
 parallel:
 	@command -v parallel >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq parallel; } >/dev/null 2>&1 || echo "GNU parallel is not here: its row is left out"
+
+# The report's page is tested in Chromium. Without it those tests are skipped, and say so.
+chromium:
+	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; } >/dev/null 2>&1 || echo "NOT TESTED: chromium is not here and only root can install it, so the report's page is not tested in a browser: apt-get install chromium"
+
+picture: build chromium ## draw docs/lanes.png, the README's picture, from a run made for it
+	$(GO) test ./internal/report -run TestPicture -count=1 -v -picture $(abspath docs/lanes.png) -tandem $(abspath bin/tandem)
 
 lint: ## static checks
 	$(GO) vet ./...
@@ -60,7 +70,8 @@ lint: ## static checks
 	@test -x $(GOLANGCI) || GOBIN=$(abspath $(CACHE)) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 	$(GOLANGCI) run
 
-generate: ## rewrite generated files: the JSON Schema, docs/reference, the wording of errors
+generate: ## rewrite generated files: the JSON Schema, docs/reference, the wording of errors, the page of the report
+	$(GO) run ./web/build
 	$(GO) test -run 'TestSchemaIsCurrent|TestReferenceIsCurrent|TestBadFilesAreExplained' ./internal/flowfile -update
 	$(GO) test -run TestReferenceIsCurrent ./internal/cli -update
 
@@ -71,6 +82,7 @@ fuzz: ## fuzz every parser for half a minute each
 	$(GO) test -run xxx -fuzz FuzzParse -fuzztime 30s ./internal/flowfile
 	$(GO) test -run xxx -fuzz FuzzTemplate -fuzztime 30s ./internal/expr
 	$(GO) test -run xxx -fuzz FuzzRead -fuzztime 30s ./internal/journal
+	$(GO) test -run xxx -fuzz FuzzRead -fuzztime 30s ./internal/lanes
 	$(GO) test -run xxx -fuzz FuzzTemplate -fuzztime 30s ./internal/mapper
 
 clean: ## remove what was built

@@ -82,6 +82,7 @@ type Result struct {
 	Count   int           // how many values
 	Err     *Error        // set unless Outcome is OK or Filtered
 	Service time.Duration // how long the handler ran in the last attempt
+	Used    *Usage        // where its time went, when it was measured by itself; nil when not
 	Crash   *Crash        // of a command that died or was killed; engine.Config.OnCrash hears of it
 }
 
@@ -130,18 +131,25 @@ type Pool interface {
 
 // PoolState is a snapshot of a pool.
 type PoolState struct {
-	Mode        Mode
-	Workers     int           // worker processes, 0 for goroutines
-	Threads     int           // tasks at a time in each worker process
-	Concurrency int           // tasks at a time in the whole pool
-	Running     int           // tasks accepted and not completed
-	Attempts    int64         // handlers started
-	Retries     int64         // of those, attempts after the first of a task
-	Crashes     int64         // workers that died or were killed while serving
-	Failed      bool          // the pool gave up; Run says why
-	Service     time.Duration // time the handlers ran, over all attempts
-	CPU         time.Duration // processor time of worker processes that have ended; -1 when it cannot be told
-	Isolation   *Isolation    // of the worker processes; nil for goroutines, and before the first has started
+	Mode         Mode
+	Workers      int           // worker processes, 0 for goroutines
+	Threads      int           // tasks at a time in each worker process
+	Concurrency  int           // tasks at a time in the whole pool
+	Most         int           // tasks at a time that every worker process can be told to run while it serves; 0 when not
+	Running      int           // tasks accepted and not completed
+	Attempts     int64         // handlers started
+	Retries      int64         // of those, attempts after the first of a task
+	Errors       int64         // of the attempts, those whose handler said no
+	Crashes      int64         // workers that died or were killed under an item, or broke the protocol
+	Losses       int64         // workers that were lost with no item to blame: killed from outside, or what holds them was
+	BootFailures int64         // workers that did not become ready
+	Recycled     int64         // workers that were replaced though nothing was wrong with them
+	Stopped      int64         // workers that went because they were not needed any more: the end, fewer cores, idle
+	Failed       bool          // the pool gave up; Run says why
+	Service      time.Duration // time the handlers ran, over all attempts
+	CPU          time.Duration // processor time of worker processes that have ended; -1 when it cannot be told
+	Isolation    *Isolation    // of the worker processes; nil for goroutines, and before the first has started
+	Used         Usage         // where the time of tasks went, as far as workers measure it
 }
 
 // Source gives the items of a flow.
@@ -183,7 +191,7 @@ const End int64 = -1
 // Event is a typed fact: what changed, from which state to which, and why. Logs, progress and reports subscribe to events.
 type Event struct {
 	Time   time.Time
-	What   string // "worker", "step", "run", "isolation"
+	What   string // "worker", "step", "run", "isolation", "cores", "decision" (a step goes on with another setting), "advice" (another would fit better)
 	ID     string // "thumb/1" is worker 1 of step thumb
 	From   string
 	To     string

@@ -73,6 +73,8 @@ func goals(sizes []int) []goal {
 		all = append(all, atLeast(0.9, "tandem/"+work+"-kept", "rate", "tandem/"+work+"-unkept", "rate"))
 	}
 	return append(all,
+		atLeast(0.97, "tandem/lanes", "rate", "tandem/no-lanes", "rate"),
+		atLeast(0.95, "tandem/sandboxed", "rate", "tandem/unsandboxed", "rate"),
 		atLeast(1, "tandem/map", "rate", "peer/xargs", "rate"),
 		atLeast(3, "tandem/map", "rate", "peer/parallel", "rate"),
 		shown("tandem/flow-kept", "rate", "tandem/flow-two-steps", "rate"),

@@ -54,3 +54,22 @@ func TestBackoffWhenTheClockJumps(t *testing.T) {
 		t.Errorf("%d due, next in %v", len(due), until)
 	}
 }
+
+// What could not begin is no attempt, and is not tried for ever.
+func TestRefusalsComeToAnEnd(t *testing.T) {
+	s := Step{Retry: Retry{Attempts: 4, When: func(_ tandem.Outcome, e *tandem.Error) bool { return e.Kind == tandem.KindStart }}}
+	task := tandem.Task{Result: tandem.Result{Outcome: tandem.Failed, Err: &tandem.Error{Kind: tandem.KindStart}}}
+	crashes, refused, n := 0, 0, 1
+	for ; n < 100; n++ {
+		if _, again := s.next(&task, &crashes, &refused); !again {
+			break
+		}
+	}
+	if n != 4 || task.Attempts != 0 || crashes != 0 {
+		t.Errorf("given up after %d times, %d attempts, want 4 and 0", n, task.Attempts)
+	}
+	s.Once, task.Attempts = true, 1
+	if _, again := s.next(&task, &crashes, new(int)); again {
+		t.Error("it had begun, and begins again")
+	}
+}

@@ -4,7 +4,7 @@ import "tandem"
 
 // crashed passes a report on, without secrets.
 func (e *Engine) crashed(c tandem.Crash) {
-	if e.cfg.OnCrash == nil {
+	if e.cfg.OnCrash == nil && e.picture == nil {
 		return
 	}
 	if redact := e.flow.Redact; redact != nil {
@@ -24,5 +24,10 @@ func (e *Engine) crashed(c tandem.Crash) {
 			c.Stack = &s
 		}
 	}
-	e.cfg.OnCrash(c)
+	if e.picture != nil {
+		e.picture.crash(&c)
+	}
+	if e.cfg.OnCrash != nil {
+		e.cfg.OnCrash(c)
+	}
 }

@@ -57,6 +57,8 @@ func (s *step) emit(ctx context.Context) {
 				t.Result.Crash = nil
 				c.Input = evidence.Preview(t.Value, s.e.flow.Redact)
 				s.e.crashed(*c)
+			} else if t.Result.Outcome == tandem.TimedOut && s.e.picture != nil {
+				s.e.picture.timedOut(s, t)
 			}
 			switch ref := t.Ref.(type) {
 			case *unit:
@@ -100,9 +102,10 @@ func (s *step) settle(u *unit, o *outflow) {
 		o.onward = append(o.onward, s.turn(u))
 		return
 	}
+	s.withdraw(&u.Task)
 	u.attempts = max(u.attempts, u.before+u.Task.Attempts)
 	if r.Outcome != tandem.OK && r.Outcome != tandem.Filtered {
-		if pause, yes := s.def.Retry.next(&u.Task, &u.crashes); yes {
+		if pause, yes := s.def.next(&u.Task, &u.crashes, &u.refused); yes {
 			if !s.e.stopping() {
 				s.again(&u.Task, pause)
 				return
@@ -134,6 +137,9 @@ func (s *step) fail(u *unit, o *outflow) {
 		}
 	}
 	o.count(r.Outcome)
+	if s.e.picture != nil && r.Outcome != tandem.Canceled {
+		s.e.picture.failed(s, u)
+	}
 	o.ended = append(o.ended, &u.Task)
 }
 
@@ -190,7 +196,7 @@ func (s *step) turn(u *unit) *tandem.Task {
 	if s.next != nil {
 		t.Owner = s.next
 		t.Result = tandem.Result{}
-		t.Attempts, u.crashes, u.before = 0, 0, 0
+		t.Attempts, u.crashes, u.refused, u.before = 0, 0, 0, 0
 	} else {
 		t.Result.Rest, t.Result.Count = nil, 1
 	}
@@ -222,9 +228,10 @@ func (s *step) settleGroup(g *group, o *outflow) {
 		}
 		return
 	}
-	pause, yes := s.def.Retry.next(&g.Task, &g.crashes)
+	s.withdraw(&g.Task)
+	pause, yes := s.def.next(&g.Task, &g.crashes, &g.refused)
 	switch {
-	case r.Outcome == tandem.Canceled, n == 1 && !yes:
+	case r.Outcome == tandem.Canceled, n == 1 && !yes, s.def.Once && g.Attempts > 0:
 		s.failGroup(g, r, o)
 		return
 	case s.e.stopping():

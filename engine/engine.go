@@ -28,6 +28,7 @@ type Engine struct {
 	flow     Flow
 	steps    []*step
 
+	cores    atomic.Int64 // processors that may be used now
 	in       atomic.Int64 // items the source gave
 	made     atomic.Int64 // items that a step made out of one, beyond the first
 	srcDone  atomic.Bool
@@ -39,12 +40,18 @@ type Engine struct {
 	limits   map[string]*limit.Limit
 	order    *order       // nil unless the flow keeps it
 	before   atomic.Int64 // items of the source that had ended in an earlier part of the run
+	picture  *picture     // nil when none is made
 }
 
 // New makes an engine.
 func New(cfg Config) *Engine {
 	cfg.Cores = cmp.Or(cfg.Cores, measure.FindCores().Effective())
-	return &Engine{cfg: cfg, start: time.Now(), drain: make(chan struct{}), ended: make([]atomic.Int64, len(tandem.Outcomes)), finished: handover.New(handover.Bounds{Items: 4096})}
+	e := &Engine{cfg: cfg, start: time.Now(), drain: make(chan struct{}), ended: make([]atomic.Int64, len(tandem.Outcomes)), finished: handover.New(handover.Bounds{Items: 4096})}
+	if cfg.Lanes != nil {
+		e.picture = &picture{e: e, r: cfg.Lanes, starting: map[string]bool{}}
+	}
+	e.cores.Store(int64(cfg.Cores))
+	return e
 }
 
 // Drain stops reading the source; what was accepted goes on to its end. It may be called at any time and more than once.
@@ -73,6 +80,13 @@ func (e *Engine) Run(ctx context.Context, flow Flow) (Report, error) {
 	e.pressure = pressure{full: make([]int, len(steps)), idle: make([]int, len(steps))}
 	e.mu.Unlock()
 
+	var drawn sync.WaitGroup
+	drawing, drew := context.WithCancel(context.WithoutCancel(ctx)) // to the end, also of a run that is stopped
+	defer drawn.Wait()
+	defer drew()
+	if e.picture != nil {
+		drawn.Go(func() { e.draw(drawing) })
+	}
 	pools, perr := e.startPools(ctx)
 	if perr != nil {
 		e.stop(perr)
@@ -97,6 +111,9 @@ func (e *Engine) Run(ctx context.Context, flow Flow) (Report, error) {
 	watch, unwatch := context.WithCancel(ctx)
 	beside.Go(func() { e.follow(watch) })
 	beside.Go(func() { e.observe(watch) })
+	for _, s := range e.steps {
+		beside.Go(func() { s.tune(watch) })
+	}
 	// Senders stop before receivers: source, then each step in turn, then the sink.
 	srcErr := e.source(ctx)
 	for _, s := range e.steps {
@@ -126,6 +143,16 @@ func (e *Engine) verdict(ctx context.Context, srcErr error) error {
 		return tandem.ErrInterrupted
 	}
 	return nil
+}
+
+// event tells whoever listens.
+func (e *Engine) event(ev tandem.Event) {
+	if e.picture != nil {
+		e.picture.event(ev)
+	}
+	if e.cfg.OnEvent != nil {
+		e.cfg.OnEvent(ev)
+	}
 }
 
 // mostUnasked is how many may be in flight at a server when the flow does not say.
@@ -173,7 +200,7 @@ func (e *Engine) build(flow Flow) ([]*step, error) {
 		} else if l != (Limits{}) {
 			s.limit = limit.New(l)
 		}
-		s.out.L, s.due.L = &s.mu, &s.mu
+		s.out.L, s.due.L, s.free.L = &s.mu, &s.mu, &s.mu
 		s.pool = e.pool(def, c, flow.Redact)
 		if n := len(steps); n > 0 {
 			steps[n-1].next = s

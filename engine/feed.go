@@ -107,9 +107,18 @@ func (s *step) submit(ctx context.Context, tasks []*tandem.Task) {
 			lot = tasks[:1]
 			err = s.limit.Acquire(ctx)
 		}
+		if s.def.Once && err == nil {
+			lot = tasks[:1]
+			if err = s.begin(ctx, lot[0]); err != nil && s.limit != nil {
+				s.limit.Release(0, limit.Ignore, 0)
+			}
+		}
 		n := 0
 		if err == nil {
 			n, err = s.pool.Submit(ctx, lot)
+			if n == 0 && s.def.Once {
+				s.left(1)
+			}
 			if n == 0 && s.limit != nil {
 				s.limit.Release(0, limit.Ignore, 0)
 			}

@@ -21,8 +21,10 @@ import (
 
 	"tandem"
 	"tandem/internal/handover"
+	"tandem/internal/lanes"
 	"tandem/internal/limit"
 	"tandem/internal/proc"
+	"tandem/internal/procpool"
 )
 
 // Flow is a source, steps and a sink.
@@ -71,6 +73,9 @@ type Bounds = handover.Bounds
 // Isolation of worker processes: the zero value is a process tree of their own and nothing more.
 type Isolation = proc.Isolation
 
+// Recycle says when worker processes are replaced though nothing is wrong with them.
+type Recycle = procpool.Recycle
+
 // Limits of what may be in flight and how often a task may start.
 type Limits = limit.Config
 
@@ -85,7 +90,7 @@ type Failures struct {
 type Step struct {
 	Name        string
 	Handler     Handler
-	Mode        tandem.Mode         // empty means tandem.Auto
+	Mode        tandem.Mode         // empty: processes, an event loop for an async handler, goroutines for a Func; tandem.Auto: measured and decided, also into threads
 	Workers     int                 // processes; zero means one per core for process, 1 for thread and async
 	WorkersOf   func(cores int) int // in place of Workers: their number follows the cores; may be nil
 	Threads     int                 // tasks at a time in one worker; zero means 1, for thread 16
@@ -98,7 +103,12 @@ type Step struct {
 	Batch       Batch
 	Limits      Limits // the step's own; zero means none beyond Concurrency
 	Pool        string // the name of shared limits in Flow.Pools; empty means none
-	Keep        bool   // a later step asks for what this one gives: items carry it in Task.Earlier
+	// Once says that an item which has begun here is never begun again: not after a failure, a crash or a timeout, and not by a run that goes on where another was
+	// killed. Of an item whose worker or run died, nobody knows whether it was done: it ends as crashed, and its error says so. Handlers in this process must keep
+	// to it themselves.
+	Once    bool
+	Recycle Recycle // of worker processes
+	Keep    bool    // a later step asks for what this one gives: items carry it in Task.Earlier
 	// When tells which items the step is for; the others pass it by with the value they have. Nil means all.
 	When func(t *tandem.Task) (bool, error)
 }
@@ -166,6 +176,8 @@ type Config struct {
 	OnOutput func(step string, worker, stream int, chunk []byte) // what workers print; may be nil; must not block
 	OnCrash  func(tandem.Crash)                                  // each worker and command that died, or was killed while it ran; may be nil; must not block for long
 	OnEnded  func(t *tandem.Task)                                // each item once, when it has its outcome; may be nil; must not block
+
+	Lanes *lanes.Recorder // keeps the picture of the run; nil means that none is made. The caller closes it after Run
 }
 
 func (f Flow) validate() error {

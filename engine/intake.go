@@ -99,6 +99,10 @@ func (in *intake) take(id string, v tandem.Value) bool {
 	in.seq++
 	for i, p := range to {
 		in.one[0] = &p.u.Task
+		if p.at < 0 {
+			e.finish(in.one[:])
+			continue
+		}
 		if p.at == len(e.steps) {
 			p.u.Result = tandem.Give(p.u.Value)
 			e.finish(in.one[:])

@@ -60,7 +60,13 @@ func choose(s Step, l Limits, cores int) (choice, error) {
 		}
 		switch mode {
 		case tandem.Auto:
-			c.Because = fmt.Sprintf("not measured yet: one process per core of %d, unless the handler is async", cores)
+			c.Because = fmt.Sprintf("one process per core of %d, unless the handler is async", cores)
+			switch {
+			case s.Mode == tandem.Auto && s.Workers > 0 && max(s.Threads, s.Concurrency) > 0:
+				c.Because = "the flow says so" // nothing is left to decide
+			case s.Mode == tandem.Auto:
+				c.Because = "not measured yet: " + c.Because
+			}
 			c.Workers, c.Loops = cmp.Or(s.Workers, cores), cmp.Or(s.Workers, 1)
 		case tandem.Process:
 			c.Because = "the flow says so"
@@ -106,12 +112,13 @@ func capped(s Step) error {
 func (e *Engine) pool(s Step, c choice, redact func(tandem.Value) tandem.Value) tandem.Pool {
 	switch h := s.Handler.(type) {
 	case Func:
-		return gopool.New(gopool.Config{Name: s.Name, Handle: h.Do, Concurrency: c.Concurrency, Timeout: s.Timeout})
+		return gopool.New(gopool.Config{Name: s.Name, Handle: h.Do, Concurrency: c.Concurrency, Timeout: s.Timeout, Measure: !h.Computes})
 	case Program:
 		cfg := procpool.Config{Step: s.Name, Argv: h.Argv, Dir: h.Dir, Env: h.Env, Handler: h.Handler, Home: h.Home, Output: h.Output, Kwargs: h.Kwargs, Batch: h.Batch, Budget: h.Budget, Run: e.cfg.Run,
-			Mode: c.Mode, Workers: c.Workers, Loops: c.Loops, Threads: c.Threads, Concurrency: c.Concurrency, Timeout: s.Timeout, OnEvent: e.cfg.OnEvent,
-			Caps: s.Caps, CoreDir: e.cfg.CoreDir, Isolation: s.Isolation}
-		if e.cfg.OnCrash != nil {
+			Mode: c.Mode, Workers: c.Workers, Loops: c.Loops, Threads: c.Threads, Concurrency: c.Concurrency, Measure: true, Timeout: s.Timeout, OnEvent: e.event,
+			Caps: s.Caps, CoreDir: e.cfg.CoreDir, Isolation: s.Isolation,
+			Recycle: s.Recycle, Once: s.Once, NoTrial: s.Retry.Attempts == 1}
+		if e.cfg.OnCrash != nil || e.picture != nil {
 			cfg.OnCrash, cfg.Redact = e.crashed, redact
 		}
 		if out := e.cfg.OnOutput; out != nil {
@@ -125,20 +132,22 @@ func (e *Engine) pool(s Step, c choice, redact func(tandem.Value) tandem.Value) 
 // follow keeps worker counts at the cores that are really available: a container's quota may change while the run goes on.
 func (e *Engine) follow(ctx context.Context) {
 	measure.WatchCores(ctx, 0, func(c measure.Cores) {
+		e.cores.Store(int64(c.Effective()))
 		for _, s := range e.steps {
 			n, follows := s.def.followed(c.Effective())
 			if pool, ok := s.pool.(interface{ Resize(int) }); ok && follows {
 				pool.Resize(n)
 			}
 		}
-		if e.cfg.OnEvent != nil {
-			e.cfg.OnEvent(tandem.Event{Time: time.Now(), What: "cores", ID: e.flow.Name, To: strconv.Itoa(c.Effective()), Reason: c.String()})
-		}
+		e.event(tandem.Event{Time: time.Now(), What: "cores", ID: e.flow.Name, To: strconv.Itoa(c.Effective()), Reason: c.String()})
 	})
 }
 
 // followed is how many workers a step should have on so many cores, when their number follows the cores.
 func (s Step) followed(cores int) (n int, yes bool) {
+	if s.tunes() {
+		return 0, false // its tuning follows
+	}
 	switch h := s.Handler.(type) {
 	case Func:
 		return cores, h.Computes && s.Concurrency == 0
@@ -149,4 +158,18 @@ func (s Step) followed(cores int) (n int, yes bool) {
 		return cores, s.Workers == 0 && (s.Mode == tandem.Process || s.Mode == tandem.Auto || s.Mode == "")
 	}
 	return 0, false
+}
+
+// tunes says that the step's setting is decided while it runs.
+func (s Step) tunes() bool {
+	if s.Mode != tandem.Auto {
+		return false
+	}
+	switch h := s.Handler.(type) {
+	case Func:
+		return h.Computes && s.Concurrency == 0
+	case Program:
+		return s.WorkersOf == nil && s.Workers == 0
+	}
+	return false
 }

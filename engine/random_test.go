@@ -78,6 +78,13 @@ func (n *notes) Steps(done []Finished) {
 		n.steps[f.Item] = append(n.steps[f.Item], f)
 	}
 }
+func (n *notes) Begins(step int, items []string) error {
+	for _, id := range items {
+		n.Steps([]Finished{{Item: id, Step: step, Begun: true}})
+	}
+	return nil
+}
+func (n *notes) Withdraws(int, []string) {}
 func (n *notes) Ended(items []*tandem.Task, whole []string, at int64) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()

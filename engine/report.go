@@ -73,21 +73,31 @@ func (i Items) Ended() int64 { return i.OK + i.Bad() + i.Filtered }
 
 // StepReport is one step's part of the report. Times are in seconds.
 type StepReport struct {
-	Name        string      `json:"name"`
-	Mode        tandem.Mode `json:"mode"`
-	Workers     int         `json:"workers"`     // worker processes; 0 for goroutines
-	Threads     int         `json:"threads"`     // tasks at a time in each
-	Concurrency int         `json:"concurrency"` // tasks at a time in the whole step
-	Because     string      `json:"because"`
-	Attempts    int64       `json:"attempts"`
-	Retries     int64       `json:"retries"`
-	Retried     int64       `json:"retried"`         // attempts that failed and were followed by another
-	Crashes     int64       `json:"crashes"`         // workers that died or were killed
-	Limit       *int        `json:"limit,omitempty"` // tasks in flight that the run found right, with concurrency: auto
-	CPU         *float64    `json:"cpu_seconds"`     // of worker processes, start-up included; null where it cannot be told
-	Wait        *float64    `json:"wait_seconds"`    // time in handlers without a processor; null where cpu_seconds is
-	P50         float64     `json:"p50_seconds"`
-	P99         float64     `json:"p99_seconds"`
+	Name         string      `json:"name"`
+	Mode         tandem.Mode `json:"mode"`
+	Workers      int         `json:"workers"`     // worker processes; 0 for goroutines
+	Threads      int         `json:"threads"`     // tasks at a time in each
+	Concurrency  int         `json:"concurrency"` // tasks at a time in the whole step
+	Because      string      `json:"because"`
+	Attempts     int64       `json:"attempts"`
+	Retries      int64       `json:"retries"`
+	Retried      int64       `json:"retried"`             // attempts that failed and were followed by another
+	Errors       int64       `json:"errors"`              // attempts whose handler said no
+	Crashes      int64       `json:"crashes"`             // workers that died or were killed under an item
+	Losses       int64       `json:"losses"`              // workers that were lost with no item to blame
+	BootFailures int64       `json:"boot_failures"`       // workers that did not become ready
+	Recycled     int64       `json:"recycled"`            // workers that were replaced though nothing was wrong with them
+	Stopped      int64       `json:"stopped"`             // workers that went because they were not needed any more
+	Limit        *int        `json:"limit,omitempty"`     // tasks in flight that the run found right, with concurrency: auto
+	Auto         bool        `json:"auto,omitempty"`      // mode: auto decided how it ran
+	Known        bool        `json:"known,omitempty"`     // and enough was measured to say what fits
+	Decisions    []Decision  `json:"decisions,omitempty"` // with mode: auto, in their order
+	Advice       *Advice     `json:"advice,omitempty"`    // what would fit better; null when nothing is known to
+	Measured     *Measured   `json:"measured,omitempty"`  // where the time of its tasks went
+	CPU          *float64    `json:"cpu_seconds"`         // of worker processes, start-up included; null where it cannot be told
+	Wait         *float64    `json:"wait_seconds"`        // time in handlers without a processor; null where cpu_seconds is
+	P50          float64     `json:"p50_seconds"`
+	P99          float64     `json:"p99_seconds"`
 	// Isolation is how far its processes are kept from the machine; absent for a step without any.
 	Isolation *tandem.Isolation `json:"isolation,omitempty"`
 }
@@ -144,7 +154,7 @@ func (e *Engine) Snapshot() Progress {
 		s.mu.Lock()
 		waiting := len(s.later)
 		s.mu.Unlock()
-		p.Steps = append(p.Steps, StepProgress{Name: s.def.Name, Because: s.choice.Because, Pool: st, Ended: f.Ended,
+		p.Steps = append(p.Steps, StepProgress{Name: s.def.Name, Because: s.because(), Pool: st, Ended: f.Ended,
 			Bad: f.Ended - f.Outcomes[tandem.OK] - f.Outcomes[tandem.Filtered], Queue: n, QueueFull: s.fullness(), Waiting: waiting, Paused: s.paused()})
 	}
 	return p
@@ -182,10 +192,13 @@ func (e *Engine) report(err error) Report {
 	e.mu.Unlock()
 	for _, s := range e.steps {
 		f, st := s.stats.Figures(), s.pool.State()
-		sr := StepReport{Name: s.def.Name, Mode: st.Mode, Workers: st.Workers, Threads: st.Threads, Concurrency: st.Concurrency, Because: s.choice.Because,
-			Attempts: st.Attempts, Retries: st.Retries, Crashes: st.Crashes, P50: f.P50.Seconds(), P99: f.P99.Seconds()}
+		sr := StepReport{Name: s.def.Name, Mode: st.Mode, Workers: st.Workers, Threads: st.Threads, Concurrency: st.Concurrency, Because: s.because(), Measured: measured(st),
+			Attempts: st.Attempts, Retries: st.Retries, Errors: st.Errors, Crashes: st.Crashes, Losses: st.Losses, BootFailures: st.BootFailures, Recycled: st.Recycled, Stopped: st.Stopped, P50: f.P50.Seconds(), P99: f.P99.Seconds()}
 		s.mu.Lock()
 		sr.Retried = s.retried
+		if s.tuned != nil {
+			sr.Decisions, sr.Advice, sr.Auto, sr.Known = s.tuned.decisions, s.tuned.advice, s.tuned.tuner != nil, s.tuned.known
+		}
 		s.mu.Unlock()
 		if s.limit != nil {
 			if l := s.limit.State(); l.Limit > 0 {

@@ -13,6 +13,19 @@ import (
 // unlessTold is how many attempts a task gets whose handler asks for another.
 const unlessTold = 5
 
+// next is that of the step's policy, unless the step must not run an item twice.
+// refused counts how often t ended before it began, because no worker could be started: that is not an attempt, and yet it must not go on for ever.
+func (s *Step) next(t *tandem.Task, crashes, refused *int) (pause time.Duration, again bool) {
+	if s.Once && t.Attempts > 0 {
+		return 0, false
+	}
+	if e := t.Result.Err; e != nil && e.Kind == tandem.KindStart {
+		*refused++
+		return s.Retry.next(&tandem.Task{Attempts: t.Attempts + *refused, Result: t.Result}, crashes)
+	}
+	return s.Retry.next(t, crashes)
+}
+
 // next decides whether an attempt that ended badly is followed by another, and after what pause. crashes counts the workers that t has killed.
 func (r Retry) next(t *tandem.Task, crashes *int) (pause time.Duration, again bool) {
 	o, e := t.Result.Outcome, t.Result.Err

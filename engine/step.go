@@ -39,9 +39,12 @@ type step struct {
 	due     sync.Cond      // of the retrier alone, which is seldom concerned: later has grown, its time has come, or the step is over
 	done    []*tandem.Task // completed, not carried on
 	bytes   int64
-	open    int // accepted by the pool, not completed
+	open    int       // accepted by the pool, not completed
+	inside  int       // of a step that must not run an item twice: in the pool
+	free    sync.Cond // inside has shrunk
 	later   waiting
-	retried int64 // attempts that another followed
+	tuned   *tuned // nil before the first task
+	retried int64  // attempts that another followed
 	fed     bool
 	busy    bool // the emitter has taken results and not yet dealt with all
 	blocked bool // the feeder waits
@@ -54,6 +57,9 @@ func (s *step) Complete(ended []*tandem.Task) {
 		for _, t := range ended {
 			s.release(t)
 		}
+	}
+	if s.def.Once {
+		s.left(len(ended))
 	}
 	s.mu.Lock()
 	s.done = append(s.done, ended...)
@@ -110,3 +116,10 @@ func (s *step) paused() string {
 
 // auto reports whether the run finds out how many tasks may be in flight.
 func (s *step) auto() bool { return s.limits.Auto }
+
+// because is why the step runs as it does.
+func (s *step) because() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.choice.Because
+}

@@ -17,6 +17,7 @@ type unit struct {
 	attempts int           // the most that any step needed
 	before   int           // attempts in this step, in batches that were cut up
 	crashes  int           // workers that died under it in this step
+	refused  int           // how often no worker could be started for it in this step
 	skipped  bool          // this step is not for it
 	over     bool          // it had ended in an earlier part of the run
 }
@@ -58,6 +59,7 @@ type group struct {
 	tandem.Task
 	units   []*unit
 	crashes int
+	refused int
 }
 
 func newGroup(s *step, units []*unit) *group {

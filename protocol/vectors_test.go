@@ -154,6 +154,7 @@ type expect struct {
 	More     bool
 	None     bool
 	Error    map[string]any
+	Figures  map[string][2]int64
 	AnyOrder []expect `json:"any_order"`
 }
 
@@ -166,6 +167,7 @@ type step struct {
 	}
 	Release *uint64
 	Halt    bool
+	AtOnce  *int `json:"at_once"`
 	Control map[string]uint64
 	Silence float64
 	Close   bool
@@ -279,6 +281,8 @@ func (w *process) do(t *testing.T, s step) error {
 		copy(w.in.Mem[s.Fill.Offset:], bytes.Repeat(unhex(t, s.Fill.Byte), s.Fill.Times))
 	case s.Release != nil:
 		arena.ControlOf(w.out.Mem).Release(*s.Release)
+	case s.AtOnce != nil:
+		arena.ControlOf(w.out.Mem).SetAtOnce(*s.AtOnce)
 	case s.Halt:
 		arena.ControlOf(w.out.Mem).Halt()
 	case s.Control != nil:
@@ -331,6 +335,19 @@ func (w *process) next(wait time.Duration) (wire.Frame, error) {
 func (w *process) check(t *testing.T, f wire.Frame, want expect) error {
 	if f.Type.String() != want.Type || f.ID != want.ID {
 		return fmt.Errorf("got %v about task %d (%q), want %s about %d", f.Type, f.ID, f.Payload, want.Type, want.ID)
+	}
+	if f.Type == wire.Measured {
+		u, err := f.Usage()
+		if err != nil {
+			return err
+		}
+		got := map[string]int64{"tasks": u.Tasks, "wall": int64(u.Wall), "cpu": int64(u.CPU), "queue": int64(u.Queue), "voluntary": u.Voluntary, "involuntary": u.Involuntary, "looks": u.Looks, "held": u.Held, "late": int64(u.Late)}
+		for name, within := range want.Figures {
+			if x, known := got[name]; !known || x < within[0] || x > within[1] {
+				return fmt.Errorf("%s is %d, want %v", name, x, within)
+			}
+		}
+		return nil
 	}
 	if f.Type != wire.Result && f.Type != wire.Error {
 		return nil

@@ -4,8 +4,6 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
-
-	"tandem/internal/arena"
 )
 
 // maxDump bounds the stacks that are written on request.
@@ -16,10 +14,11 @@ const dumpHead = "tandem: the stacks of all goroutines\n"
 
 // dumps writes the stacks of all goroutines to standard error whenever Tandem asks for them, until the returned function is called. A hung handler does
 // not hinder it: the runtime stops loops, and a call into C has a thread of its own. Only a worker with threads needs it, since it may go on: one that runs a task at
-// a time is asked by SIGQUIT, which ends it, because a program that listens for signals is never found in a deadlock by the runtime.
-func dumps() (stop func()) {
+// a time is asked by SIGQUIT, which ends it, because a program that listens for signals is never found in a deadlock by the runtime. Once several run in that one, it
+// listens for SIGQUIT.
+func dumps(by os.Signal) (stop func()) {
 	asked, gone := make(chan os.Signal, 1), make(chan struct{})
-	signal.Notify(asked, arena.DumpSignal)
+	signal.Notify(asked, by)
 	go func() {
 		defer close(gone)
 		for range asked {

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"encoding/json"
@@ -13,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"tandem"
@@ -31,6 +33,8 @@ type server struct {
 	out   []byte // the out-arena
 	hello wire.HelloBody
 	f     Func
+	meter *meter // nil when Tandem has not asked
+	many  bool   // tasks run in goroutines of their own
 
 	mu      sync.Mutex // guards what follows up to cancels
 	ring    arena.Ring
@@ -44,10 +48,11 @@ type server struct {
 	cancels map[uint64]context.CancelFunc
 
 	// The reader's, when it runs the handler itself.
-	clock  int64 // now, or 0 after waiting for the socket
-	count  uint64
-	values []tandem.Value
-	give   func(tandem.Value)
+	weighed int64 // when the last task that was measured began
+	clock   int64 // now, or 0 after waiting for the socket
+	count   uint64
+	values  []tandem.Value
+	give    func(tandem.Value)
 }
 
 func serve(d descriptors, find func(string) (handler, []string)) int {
@@ -57,7 +62,7 @@ func serve(d descriptors, find func(string) (handler, []string)) int {
 	err := s.handshake(d, find)
 	if err == nil {
 		if s.hello.Threads > 1 {
-			defer dumps()()
+			defer dumps(arena.DumpSignal)()
 		}
 		err = s.loop()
 	}
@@ -125,7 +130,7 @@ func (s *server) handshake(d descriptors, find func(string) (handler, []string))
 	if s.hello.Threads > 1 {
 		mode, dump = tandem.Thread, arena.DumpSignal
 	}
-	ready, err := wire.AppendJSON(nil, wire.Ready, 0, wire.ReadyBody{Protocol: wire.Version, PID: os.Getpid(), Mode: mode, Language: "go " + strings.TrimPrefix(runtime.Version(), "go"), Halt: true, Dump: int(dump)})
+	ready, err := wire.AppendJSON(nil, wire.Ready, 0, wire.ReadyBody{Protocol: wire.Version, PID: os.Getpid(), Mode: mode, Language: "go " + strings.TrimPrefix(runtime.Version(), "go"), Halt: true, Dump: int(dump), Measure: s.hello.Measure, AtOnce: arena.MaxSlots})
 	if err != nil {
 		return err
 	}
@@ -136,7 +141,10 @@ func (s *server) handshake(d descriptors, find func(string) (handler, []string))
 
 // loop reads frames until the channel ends or DRAIN.
 func (s *server) loop() error {
-	run, wait := s.runner()
+	run, wait := s.single, func() {}
+	if s.hello.Measure {
+		s.meter = newMeter(s)
+	}
 	s.give = func(v tandem.Value) { s.values = append(s.values, v) }
 	buf := make([]byte, 512<<10)
 	have := 0
@@ -169,6 +177,13 @@ func (s *server) loop() error {
 				if s.ctl.Halted() {
 					continue // it is Tandem's again; DRAIN follows
 				}
+				if !s.many && max(s.ctl.AtOnce(), s.hello.Threads) > 1 {
+					s.many = true
+					run, wait = s.threads()
+					if s.hello.Threads <= 1 {
+						defer dumps(arena.QuitSignal)()
+					}
+				}
 				run(f.ID, in)
 			case f.Type == wire.Cancel:
 				s.cancel(f.ID)
@@ -182,7 +197,7 @@ func (s *server) loop() error {
 				return fmt.Errorf("unexpected %v", f.Type)
 			}
 		}
-		if s.hello.Threads <= 1 {
+		if !s.many {
 			if err := s.flush(); err != nil {
 				return err
 			}
@@ -206,14 +221,6 @@ func (s *server) value(f wire.Frame) (tandem.Value, error) {
 	return v, nil
 }
 
-// runner gives the function that runs a task, or queues it for a thread, and one that waits until all have ended.
-func (s *server) runner() (run func(uint64, tandem.Value), wait func()) {
-	if s.hello.Threads <= 1 {
-		return s.single, func() {}
-	}
-	return s.threads()
-}
-
 // single runs one task on the reader's own goroutine. One clock reading a task: the end of one is the beginning of the next.
 func (s *server) single(id uint64, in tandem.Value) {
 	begun := s.clock
@@ -224,12 +231,20 @@ func (s *server) single(id uint64, in tandem.Value) {
 	s.count++
 	s.ctl.SetStarted(s.count)
 	s.ctl.Begin(0, id, begun)
+	measured := s.meter != nil && begun-s.weighed >= int64(measureEvery)
+	if measured {
+		s.weighed = begun
+		s.meter.enter(begun)
+	}
 	err := call(context.Background(), s.f, in, s.give)
 	s.clock = arena.Now()
 	s.ctl.End(0)
 	s.ctl.SetFinished(s.count)
 	took := s.clock - begun
 	s.mu.Lock()
+	if measured {
+		s.pending = s.meter.leave(s.clock, id, true, s.pending)
+	}
 	if err == nil && len(s.values) == 1 && len(s.values[0].Data) <= wire.InlineMax && s.values[0].Kind != tandem.List {
 		s.pending = wire.AppendResult(s.pending, id, 0, time.Duration(took), s.values[0])
 	} else {
@@ -254,14 +269,27 @@ type queued struct {
 	in tandem.Value
 }
 
-func (s *server) threads() (func(uint64, tandem.Value), func()) {
+// threads gives the function that queues a task for a goroutine, and one that waits until all have ended. There are as many goroutines as the control page says,
+// else as HELLO does.
+func (s *server) threads() (run func(uint64, tandem.Value), wait func()) {
 	tasks := make(chan queued, 4096)
 	var order sync.Mutex // taking a task and counting it as started are one step
 	var open sync.WaitGroup
-	for slot := range s.hello.Threads {
+	want := func() int { return min(cmp.Or(s.ctl.AtOnce(), s.hello.Threads), arena.MaxSlots) }
+	var alive [arena.MaxSlots]atomic.Bool
+	var live atomic.Int64
+	serve := func(slot int) {
+		alive[slot].Store(true)
+		live.Add(1)
 		go func() {
 			for {
 				order.Lock()
+				if slot >= want() {
+					alive[slot].Store(false)
+					live.Add(-1)
+					order.Unlock()
+					return
+				}
 				t := <-tasks
 				if s.ctl.Halted() {
 					order.Unlock()
@@ -271,6 +299,9 @@ func (s *server) threads() (func(uint64, tandem.Value), func()) {
 				begun := arena.Now()
 				s.ctl.AddStarted()
 				s.ctl.Begin(slot, t.id, begun)
+				if s.meter != nil {
+					s.meter.enter(begun)
+				}
 				order.Unlock()
 				ctx, stop := context.WithCancel(context.Background())
 				s.mu.Lock()
@@ -289,6 +320,9 @@ func (s *server) threads() (func(uint64, tandem.Value), func()) {
 				s.ctl.End(slot)
 				s.ctl.AddFinished()
 				s.mu.Lock()
+				if s.meter != nil {
+					s.pending = s.meter.leave(begun+took, t.id, false, s.pending)
+				}
 				s.answer(t.id, took, values, err)
 				s.mu.Unlock()
 				_ = s.flush()
@@ -297,6 +331,13 @@ func (s *server) threads() (func(uint64, tandem.Value), func()) {
 		}()
 	}
 	return func(id uint64, in tandem.Value) {
+		if n := want(); int(live.Load()) < n {
+			for slot := range n {
+				if !alive[slot].Load() {
+					serve(slot)
+				}
+			}
+		}
 		open.Add(1)
 		in.Data = append([]byte(nil), in.Data...) // the read buffer is used again while the thread runs
 		tasks <- queued{id, in}

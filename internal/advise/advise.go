@@ -53,6 +53,17 @@ type Thread struct {
 	Queue    time.Duration // ready to run, without a processor
 	Slices   int64         // how often it was given a processor
 	Wait     map[Cause]time.Duration
+
+	Program string                             // the command of its process in a few words
+	Where   map[Cause]map[string]time.Duration // for what it waited, as far as it was seen: a peer, a file, a kind of call; of a cause's time the proportions
+	Lane    []Span                             // what it did when, if that was to be recorded
+}
+
+// Span is a stretch of a thread's life that was mostly one thing. Times are since the program began.
+type Span struct {
+	From, To time.Duration
+	State    string // cpu, ready, or a Cause
+	Where    string
 }
 
 // Peer is somebody the program waited for.
@@ -89,6 +100,17 @@ type Measurement struct {
 	Left      int            // processes of the tree that outlived the command
 	Runtimes  []string       // seen in the tree
 	Label     string         // the command in a few words, for sentences
+	Functions []Function     // what runtimes said of their own code, if they were to be asked
+}
+
+// Function is where threads of a runtime were in their own code.
+type Function struct {
+	Runtime string  `json:"runtime"`
+	Name    string  `json:"name"`
+	At      string  `json:"at"`    // file:line
+	State   string  `json:"state"` // runs, waits, or what the runtime says
+	Share   float64 `json:"share"` // of the looks at that runtime
+	Looks   int     `json:"looks"`
 }
 
 // Probe is what became of the progress when the program was given half the time.

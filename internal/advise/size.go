@@ -19,9 +19,9 @@ func effective(m *Measurement) float64 {
 // workers is a whole number of processes for so many processors.
 func workers(processors float64) int { return max(1, int(math.Round(processors))) }
 
-// predict says how many times faster n at a time are than k at a time, for work that computes the share s of its time on one of e processors and waits the rest:
+// Predict says how many times faster n at a time are than k at a time, for work that computes the share s of its time on one of e processors and waits the rest:
 // what mean value analysis of one queue in front of the processors gives, and the bound that nothing exceeds.
-func predict(s, e float64, k, n float64) [2]float64 {
+func Predict(s, e float64, k, n float64) [2]float64 {
 	s, e, k, n = min(max(s, 1e-4), 1), max(e, 1), max(k, 1), max(n, 1)
 	round := func(x float64) float64 { return math.Round(x*100) / 100 }
 	bound := func(n float64) float64 { return min(n, e/s) }
@@ -57,7 +57,7 @@ func size(m *Measurement, f *figures, b, also Bound) Advice {
 		if used >= .85*e {
 			return Advice{tandem.Process, procs, [2]float64{1, 1}, fmt.Sprintf("it computes, and keeps the %s it can have busy already", cores(e))}
 		}
-		up := predict(1, e, max(1, used), float64(procs))
+		up := Predict(1, e, max(1, used), float64(procs))
 		if procs == 1 {
 			why := "it computes, and there is one processor for it"
 			if m.Cores >= 2 {
@@ -67,7 +67,7 @@ func size(m *Measurement, f *figures, b, also Bound) Advice {
 		}
 		return Advice{tandem.Process, procs, up, fmt.Sprintf("it computes on %.1f of the %s it can have; a process for each uses them all", used, cores(e))}
 	case BoundGIL:
-		return Advice{tandem.Process, procs, predict(1, e, max(1, used), float64(procs)),
+		return Advice{tandem.Process, procs, Predict(1, e, max(1, used), float64(procs)),
 			"its threads take turns with Python's interpreter lock, so that more threads compute no more; processes have a lock each"}
 	case BoundRunQueue:
 		return Advice{tandem.Process, procs, [2]float64{1, 1}, fmt.Sprintf("%.1f threads want the %s; more than one each only take turns", f.demand, cores(m.Cores))}
@@ -98,7 +98,7 @@ func inFlight(m *Measurement, f *figures, b, also Bound, e, k float64) Advice {
 		if also == BoundLock || also == BoundGIL {
 			n, because = workers(e), "it computes and waits for itself by turns; processes share no lock"
 		}
-		return Advice{tandem.Process, n, predict(s, e, k, float64(n)), because}
+		return Advice{tandem.Process, n, Predict(s, e, k, float64(n)), because}
 	}
 	if f.Input > f.Network+f.Sleep-f.Input && b == BoundSleep {
 		return Advice{tandem.Auto, 0, [2]float64{}, "it waits for a person"}
@@ -123,7 +123,7 @@ func inFlight(m *Measurement, f *figures, b, also Bound, e, k float64) Advice {
 	if n >= most {
 		return Advice{mode, n, [2]float64{}, "it hardly computes: what the other side bears is the limit, so begin with less and let a limit guided by latency find it"}
 	}
-	return Advice{mode, n, predict(s, limit, k, float64(n)), because}
+	return Advice{mode, n, Predict(s, limit, k, float64(n)), because}
 }
 
 // procsFor is how many at a time use e processors fully when each computes the share s of its time.

@@ -25,6 +25,7 @@ const (
 	wordVersion  = 0
 	wordReleased = 8
 	wordHalt     = 9
+	wordAtOnce   = 10
 	wordStarted  = 16
 	wordFinished = 17
 	wordSlots    = 64
@@ -113,6 +114,8 @@ func (c Control) Released() uint64     { return atomic.LoadUint64(&c.words[wordR
 func (c Control) Release(to uint64)    { atomic.StoreUint64(&c.words[wordReleased], to) }
 func (c Control) Halt()                { atomic.StoreUint64(&c.words[wordHalt], 1) }
 func (c Control) Halted() bool         { return atomic.LoadUint64(&c.words[wordHalt]) != 0 }
+func (c Control) SetAtOnce(n int)      { atomic.StoreUint64(&c.words[wordAtOnce], uint64(n)) }
+func (c Control) AtOnce() int          { return int(atomic.LoadUint64(&c.words[wordAtOnce])) }
 func (c Control) Started() uint64      { return atomic.LoadUint64(&c.words[wordStarted]) }
 func (c Control) Finished() uint64     { return atomic.LoadUint64(&c.words[wordFinished]) }
 func (c Control) AddStarted()          { atomic.AddUint64(&c.words[wordStarted], 1) }

@@ -92,10 +92,11 @@ A crash costs one item, a timeout really kills.`,
   tandem check flow.yaml         find mistakes without running anything
   tandem run flow.yaml           run a flow
   tandem run flow.yaml --json    and print one document with the totals
+  tandem ps                      see the runs that are going on, every worker and its item
   ls *.png | tandem map convert {} {.}.jpg    run a command for every line, several at a time`,
 		SilenceErrors: true, SilenceUsage: true,
 	}
-	root.AddCommand(a.runCommand(), a.mapCommand(), a.initCommand(), a.checkCommand(), a.schemaCommand(), a.runsCommand(), a.crashesCommand(), a.submitCommand(), a.attachCommand(), a.nodeCommand(), a.profileCommand(), a.demoCommand(), a.doctorCommand(), a.versionCommand(), a.thumbCommand())
+	root.AddCommand(a.runCommand(), a.mapCommand(), a.initCommand(), a.checkCommand(), a.schemaCommand(), a.runsCommand(), a.psCommand(), a.topCommand(), a.logsCommand(), a.dumpCommand(), a.killCommand(), a.crashesCommand(), a.reportCommand(), a.submitCommand(), a.attachCommand(), a.nodeCommand(), a.profileCommand(), a.compareCommand(), a.labCommand(), a.adviseCommand(), a.labPartCommand(), a.demoCommand(), a.doctorCommand(), a.versionCommand(), a.thumbCommand())
 	root.CompletionOptions.HiddenDefaultCmd = false
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return &tandem.Error{Op: "read the flags of", On: c.CommandPath(), Kind: tandem.KindInvalid, Message: err.Error(), Hint: suggestFlag(c, err.Error())}

@@ -17,6 +17,7 @@ import (
 	"tandem/internal/advise"
 	"tandem/internal/measure"
 	"tandem/internal/proc"
+	"tandem/internal/profile"
 )
 
 // Exit codes of tandem profile when there is no command's own to give; those of env and timeout.
@@ -27,8 +28,10 @@ const (
 )
 
 type profileFlags struct {
-	out      string
+	out      []string
 	json     bool
+	runtime  bool
+	spin     bool
 	pid      int
 	interval time.Duration
 	during   time.Duration
@@ -46,9 +49,18 @@ standard error when it has ended. With --pid a process that runs already is watc
 Bound is one of cpu, gil, runq, net, disk, sleep, lock, mem, spin, mixed, throttled, opaque. How it is measured, and when not to
 believe it: docs/explanation/measuring.md.
 
+-o writes what was found by the name's ending: .html (one page that needs nothing else), .json (the document of --json), .speedscope.json (for speedscope.app), .pftrace
+(what each thread did when, for ui.perfetto.dev).
+
+--runtime asks Python, Node and the JVM where in their own code they are. The program then runs with a little of ours in it: a thread in Python, Node's profiler,
+jcmd for the JVM, which stops it for a moment up to five times. Go cannot be asked.
+--probe-spin finds programs that are busy with nothing. It runs the command a SECOND TIME and stops it half of the time, 4 ms in 8: whoever computes takes longer, whoever
+spins does not. What the command does to the world it does twice, and being stopped may make its waits end early. Only the command and what it starts are stopped.
+
 Exit codes: the command's own · 128 and the signal that ended it · 125 Tandem failed · 126 not executable · 127 not found.`,
 		Example: `  tandem profile -- python3 train.py
-  tandem profile --json -o result.json -- ./server --once
+  tandem profile -o profile.html -o threads.pftrace -- ./server --once
+  tandem profile --runtime -- python3 train.py
   tandem profile --pid 4711 --for 10s`,
 		RunE: func(_ *cobra.Command, args []string) error { return a.profile(f, args) },
 	}
@@ -58,11 +70,13 @@ Exit codes: the command's own · 128 and the signal that ended it · 125 Tandem 
 		return exitCode(exitOurs)
 	})
 	s := c.Flags()
-	s.StringVarP(&f.out, "output", "o", "", "write the document of --json to this file (.json)")
+	s.StringArrayVarP(&f.out, "output", "o", nil, "write what was found to this file: .html, .json, .speedscope.json or .pftrace; may be repeated")
 	s.BoolVar(&f.json, "json", false, "print one JSON document, a line of its own, behind what the command prints")
 	s.IntVar(&f.pid, "pid", 0, "watch this process instead of running a command")
 	s.DurationVar(&f.interval, "interval", 50*time.Millisecond, "time between two looks; it grows when looking would cost more than 1 % of a processor")
 	s.DurationVar(&f.during, "for", 0, "with --pid: watch so long")
+	s.BoolVar(&f.runtime, "runtime", false, "ask Python, Node and the JVM where in their own code they are")
+	s.BoolVar(&f.spin, "probe-spin", false, "run the command a second time, stopped half of the time, to find out whether it is busy with nothing")
 	return c
 }
 
@@ -84,8 +98,13 @@ func (f profileFlags) check(args []string) error {
 		return profileWrong("--for is negative", "")
 	case f.interval < time.Millisecond || f.interval > time.Minute:
 		return profileWrong("--interval "+f.interval.String()+" is out of range", "1ms to 1m")
-	case f.out != "" && filepath.Ext(f.out) != ".json":
-		return profileWrong("-o "+f.out+": only .json files can be written", "name it "+strings.TrimSuffix(f.out, filepath.Ext(f.out))+".json")
+	case f.pid > 0 && (f.runtime || f.spin):
+		return profileWrong("--runtime and --probe-spin are for a command", "a process that runs already is only looked at")
+	}
+	for _, o := range f.out {
+		if profile.Known(o) == "" && filepath.Ext(o) != ".json" {
+			return profileWrong("-o "+o+": no such format", "want a name that ends in .json, "+strings.Join(profile.Endings, ", "))
+		}
 	}
 	return nil
 }
@@ -98,13 +117,14 @@ func (a *app) profile(f profileFlags, args []string) error {
 	if err := f.check(args); err != nil {
 		return fail(err)
 	}
-	var out *os.File
-	if f.out != "" { // before the command runs: its work must not be lost for a name that cannot be written
-		var err error
-		if out, err = os.OpenFile(f.out, os.O_WRONLY|os.O_CREATE, 0o666); err != nil {
-			return fail(&tandem.Error{Op: "write", On: f.out, Kind: tandem.KindFile, Message: err.Error(), Err: err})
+	var files []*os.File
+	for _, name := range f.out { // before the command runs: its work must not be lost for a name that cannot be written
+		file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE, 0o666)
+		if err != nil {
+			return fail(&tandem.Error{Op: "write", On: name, Kind: tandem.KindFile, Message: err.Error(), Err: err})
 		}
-		defer out.Close()
+		defer file.Close()
+		files = append(files, file)
 	}
 	r, err := a.watched(f, args)
 	if err != nil {
@@ -121,7 +141,7 @@ func (a *app) profile(f profileFlags, args []string) error {
 		return exitCode(exitOurs)
 	}
 	a.printProfile(r)
-	if err := a.writeProfile(f, out, r); err != nil {
+	if err := a.writeProfile(f, files, r); err != nil {
 		return fail(err)
 	}
 	if r.exit == nil || *r.exit == 0 {
@@ -151,12 +171,18 @@ func (a *app) watched(f profileFlags, args []string) (*profiled, error) {
 	defer signal.Stop(signals)
 	typed := proc.InForeground()
 	before := measure.OwnChildren()
-	begun := time.Now()
-	child, err := proc.StartForeground(args)
+	ask, extra, stopAsking, err := f.asking()
 	if err != nil {
 		return nil, err
 	}
-	tree, terr := measure.Follow(child.PID(), begun, measure.TreeConfig{Interval: f.interval, Before: before})
+	defer stopAsking()
+	begun := time.Now()
+	child, err := proc.StartForeground(args, extra...)
+	if err != nil {
+		return nil, err
+	}
+	ask.begin(child.PID())
+	tree, terr := measure.Follow(child.PID(), begun, measure.TreeConfig{Interval: f.interval, Before: before, Record: f.records()})
 	stop := make(chan struct{})
 	var watching sync.WaitGroup
 	if terr == nil {
@@ -174,6 +200,7 @@ func (a *app) watched(f profileFlags, args []string) (*profiled, error) {
 	}
 	close(stop)
 	watching.Wait()
+	ask.end()
 	if terr == nil {
 		tree.Look() // the counters of a process that is gone but not buried
 	}
@@ -193,6 +220,10 @@ func (a *app) watched(f profileFlags, args []string) (*profiled, error) {
 		r.looking, r.all, _ = tree.Cost()
 	}
 	r.v = advise.Judge(r.m)
+	if f.spin {
+		a.probeSpin(r, args, time.Since(begun), signals, typed)
+	}
+	ask.tell(r)
 	return r, nil
 }
 
@@ -201,7 +232,7 @@ func (a *app) attached(f profileFlags) (*profiled, error) {
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, os.Interrupt, proc.Terminate)
 	defer signal.Stop(signals)
-	tree, err := measure.Follow(f.pid, time.Now(), measure.TreeConfig{Interval: f.interval, Attach: true})
+	tree, err := measure.Follow(f.pid, time.Now(), measure.TreeConfig{Interval: f.interval, Attach: true, Record: f.records()})
 	if err != nil {
 		return nil, &tandem.Error{Op: "watch", On: fmt.Sprintf("process %d", f.pid), Kind: tandem.KindInvalid, Message: err.Error(), Hint: "`ps -e` lists processes; those of other users need root", Err: err}
 	}
@@ -232,25 +263,26 @@ func (a *app) attached(f profileFlags) (*profiled, error) {
 
 // profileDoc is the document of --json.
 type profileDoc struct {
-	Command    string        `json:"command"`
-	Seconds    float64       `json:"seconds"`
-	CPUSeconds float64       `json:"cpu_seconds"`
-	Cores      float64       `json:"cores"`
-	Bound      advise.Bound  `json:"bound"`
-	Also       advise.Bound  `json:"also,omitempty"`
-	Confidence string        `json:"confidence"`
-	Doubt      string        `json:"doubt,omitempty"`
-	Sentence   string        `json:"sentence"`
-	Split      advise.Split  `json:"split"`
-	Starved    bool          `json:"starved"`
-	Peers      []profilePeer `json:"peers"`
-	Advice     profileAdvice `json:"advice"`
-	Runtimes   []string      `json:"runtimes"`
-	Processes  int           `json:"processes_left"`
-	Notes      []string      `json:"notes"`
-	Sampler    profileCost   `json:"sampler"`
-	Exit       *int          `json:"command_exit"`
-	Signal     string        `json:"command_signal,omitempty"`
+	Command    string            `json:"command"`
+	Seconds    float64           `json:"seconds"`
+	CPUSeconds float64           `json:"cpu_seconds"`
+	Cores      float64           `json:"cores"`
+	Bound      advise.Bound      `json:"bound"`
+	Also       advise.Bound      `json:"also,omitempty"`
+	Confidence string            `json:"confidence"`
+	Doubt      string            `json:"doubt,omitempty"`
+	Sentence   string            `json:"sentence"`
+	Split      advise.Split      `json:"split"`
+	Starved    bool              `json:"starved"`
+	Peers      []profilePeer     `json:"peers"`
+	Advice     profileAdvice     `json:"advice"`
+	Functions  []advise.Function `json:"functions"`
+	Runtimes   []string          `json:"runtimes"`
+	Processes  int               `json:"processes_left"`
+	Notes      []string          `json:"notes"`
+	Sampler    profileCost       `json:"sampler"`
+	Exit       *int              `json:"command_exit"`
+	Signal     string            `json:"command_signal,omitempty"`
 }
 
 type profilePeer struct {
@@ -275,7 +307,7 @@ type profileCost struct {
 func (r *profiled) document() profileDoc {
 	m, v := r.m, r.v
 	d := profileDoc{Command: r.label, Seconds: round(m.Wall.Seconds(), 1e4), CPUSeconds: round(m.CPU.Seconds(), 1e4), Cores: m.Cores, Bound: v.Bound, Also: v.Also, Confidence: string(v.Confidence),
-		Doubt: v.Doubt, Sentence: v.Sentence, Split: v.Split.Rounded(), Starved: v.Starved, Peers: []profilePeer{}, Runtimes: append([]string{}, m.Runtimes...),
+		Doubt: v.Doubt, Sentence: v.Sentence, Split: v.Split.Rounded(), Starved: v.Starved, Peers: []profilePeer{}, Functions: append([]advise.Function{}, m.Functions...), Runtimes: append([]string{}, m.Runtimes...),
 		Processes: m.Left, Notes: append([]string{}, m.Notes...), Sampler: profileCost{m.Looks, round(r.looking.Seconds()/m.Wall.Seconds(), 1e5)}, Exit: r.exit, Signal: r.signal,
 		Advice: profileAdvice{Mode: v.Advice.Mode, Size: v.Advice.Size, Because: v.Advice.Because}}
 	if v.Advice.Interval != ([2]float64{}) {
@@ -294,23 +326,25 @@ func (r *profiled) document() profileDoc {
 
 func round(x, by float64) float64 { return float64(int64(x*by+.5)) / by }
 
-func (a *app) writeProfile(f profileFlags, out *os.File, r *profiled) error {
-	if out == nil && !f.json {
-		return nil
-	}
+func (a *app) writeProfile(f profileFlags, files []*os.File, r *profiled) error {
 	b, err := json.Marshal(r.document())
 	if err != nil {
 		return err
 	}
 	b = append(b, '\n')
-	if out != nil {
-		werr := out.Truncate(0)
-		if werr == nil {
-			_, werr = out.Write(b)
+	for i, file := range files {
+		werr := file.Truncate(0)
+		if ending := profile.Known(f.out[i]); werr == nil && ending != "" {
+			p := profile.Profile{Command: r.label, Measurement: r.m, Verdict: r.v, Advice: adviceText(r.v.Advice), Exit: r.ending()}
+			werr = p.Write(file, ending)
+		} else if werr == nil {
+			_, werr = file.Write(b)
 		}
-		if err := errors.Join(werr, out.Close()); err != nil {
-			return &tandem.Error{Op: "write", On: f.out, Kind: tandem.KindFile, Message: err.Error(), Err: err}
+		if err := errors.Join(werr, file.Close()); err != nil {
+			return &tandem.Error{Op: "write", On: f.out[i], Kind: tandem.KindFile, Message: err.Error(), Err: err}
 		}
+	}
+	if !f.json {
 		return nil
 	}
 	if !r.m.Silent && r.exit != nil && !endsLine(os.Stdout) {

@@ -33,6 +33,13 @@ func (a *app) printProfile(r *profiled) {
 		}
 		line("peer", text)
 	}
+	for i, f := range m.Functions {
+		if i == 5 {
+			line("", fmt.Sprintf("and %d more; --json lists them", len(m.Functions)-i))
+			break
+		}
+		line("in its code", strings.TrimSpace(fmt.Sprintf("%.0f %% %s: %s %s", 100*f.Share, f.Runtime, f.Name, f.At))+", "+f.State)
+	}
 	doubt := string(v.Confidence)
 	if v.Doubt != "" {
 		doubt += ": " + v.Doubt

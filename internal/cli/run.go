@@ -17,6 +17,7 @@ import (
 	"tandem"
 	"tandem/engine"
 	"tandem/internal/flowfile"
+	"tandem/internal/lanes"
 	"tandem/internal/proc"
 )
 
@@ -28,11 +29,13 @@ type runOptions struct {
 	resume      bool
 	accept      bool
 	retryFailed bool
+	pin         bool
 	items       []string
 	attach      string // id of the run to go on with
 	reports     []string
 	drain       time.Duration
 	cores       string
+	lanes       string
 }
 
 func (a *app) runCommand() *cobra.Command {
@@ -50,6 +53,7 @@ Exit codes: 0 every item ended well · 1 some did not, or the run stopped early 
   tandem run flow.yaml --resume                  go on where a stopped or killed run was
   tandem run flow.yaml --retry-failed            only what failed, from the file of failures: {save: …}
   tandem run flow.yaml --item photos/a.jpg       one item, its outcome on standard output
+  tandem run flow.yaml --pin                     write what mode: auto has found into flow.yaml
   tandem run flow.yaml --json > report.json`,
 		Args: takes(1, 1, "flow file"),
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -73,6 +77,8 @@ Exit codes: 0 every item ended well · 1 some did not, or the run stopped early 
 	f.BoolVar(&o.retryFailed, "retry-failed", false, "run only the items that failed, as failures: {save: …} has kept them")
 	f.StringArrayVar(&o.items, "item", nil, "run only the item with this id, and write its outcome to standard output; may be repeated")
 	f.StringArrayVar(&o.reports, "report", nil, "write a report: FILE.json has the totals, FILE.tsv a line per item; may be repeated")
+	f.StringVar(&o.lanes, "lanes", "on", "keep what every worker did at every moment, for tandem report: on or off")
+	f.BoolVar(&o.pin, "pin", false, "write what mode: auto has found into the flow file")
 	f.DurationVar(&o.drain, "drain", 25*time.Second, "how long SIGTERM lets what was read go on; 0 means to its end")
 	return c
 }
@@ -84,11 +90,17 @@ func (o *runOptions) check() error {
 	if !slices.Contains([]string{"auto", "tty", "plain", "json", "none"}, o.progress) {
 		return wrong("--progress "+o.progress, "want auto, tty, plain, json or none")
 	}
+	if o.lanes != "on" && o.lanes != "off" {
+		return wrong("--lanes "+o.lanes, "want on or off")
+	}
 	if o.retryFailed && o.resume {
 		return wrong("--resume and --retry-failed", "first let the run end with --resume, then retry what failed")
 	}
 	if len(o.items) > 0 && (o.retryFailed || o.resume) {
 		return wrong("--item with --resume or --retry-failed", "--item runs one item by itself")
+	}
+	if o.pin && (len(o.items) > 0 || o.retryFailed) {
+		return wrong("--pin with --item or --retry-failed", "what is to be pinned is measured in a run of the whole flow")
 	}
 	if o.accept && !o.resume {
 		return wrong("--accept-changes without --resume", "it is about a run to go on with")
@@ -124,11 +136,15 @@ type running struct {
 	file  *flowfile.File
 	begun time.Time
 	kept  *kept           // nil when the run is not kept
+	lanes *lanes.Recorder // nil when no picture is made
 	again *flowfile.Again // with --retry-failed
 	watch *watch
 	fell  *fallen
 	bar   *progress
-	code  atomic.Int64 // of a signal; 0 when none came
+	code  atomic.Int64   // of a signal; 0 when none came
+	stops chan os.Signal // from the system, and from tandem kill
+	told  atomic.Bool    // to stop
+	live  *liveRun       // nil when the run is not kept
 
 	remote *remote // of a run that a cluster works on
 }
@@ -137,6 +153,7 @@ func (r *running) run() error {
 	a := r.a
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
+	r.stops = make(chan os.Signal, 4)
 	r.watch = a.newWatch(r.file.Path)
 	tables, err := r.tables()
 	if err != nil {
@@ -145,7 +162,7 @@ func (r *running) run() error {
 	defer tables.close()
 	var e *engine.Engine
 	r.bar = a.newProgress(r.o.progress, func() engine.Progress { return e.Snapshot() })
-	r.watch.print = r.bar.print
+	r.watch.print, r.watch.calm = r.bar.print, r.o.quiet
 	proc.Notice(func(line string) { r.bar.print(a.yellow(printable(line))) })
 	defer proc.Notice(nil)
 	surroundings, err := r.surroundings()
@@ -153,10 +170,14 @@ func (r *running) run() error {
 		return err
 	}
 	r.fell = r.newFallen()
-	e = engine.New(engine.Config{Run: surroundings.Run, CoreDir: surroundings.CoreDir, OnEvent: r.watch.event, OnOutput: r.watch.output, OnCrash: r.fell.add, OnEnded: func(t *tandem.Task) {
+	r.live = r.newLive()
+	defer r.live.close()
+	r.lanes = r.openLanes()
+	e = engine.New(engine.Config{Run: surroundings.Run, CoreDir: surroundings.CoreDir, Lanes: r.lanes, OnEvent: r.watch.event, OnOutput: r.watch.output, OnCrash: r.fell.add, OnEnded: func(t *tandem.Task) {
 		r.watch.ended(t)
 		tables.item(t)
 	}})
+	r.live.serve(e)
 	r.watch.running = func() bool { return e.Snapshot().Items.In > 0 }
 	defer r.signals(e, cancel)()
 
@@ -185,13 +206,15 @@ func (r *running) run() error {
 	report, err := e.Run(ctx, flow)
 	r.bar.stop()
 	r.watch.flush()
+	r.closeLanes(report.Outcome)
+	r.live.close() // before the run is marked as ended
 	report.Run = surroundings.Run
 	return r.end(report, err, tables)
 }
 
 // surroundings opens what the run keeps and says what the flow is built for.
 func (r *running) surroundings() (flowfile.Surroundings, error) {
-	s := flowfile.Surroundings{Cache: cacheDir(), Python: os.Getenv("TANDEM_PYTHON"), Env: os.Environ(), Stdin: r.a.in, Stdout: r.a.out, Items: r.o.items, OnEvent: r.watch.event}
+	s := flowfile.Surroundings{Cache: cacheDir(), Python: os.Getenv("TANDEM_PYTHON"), Env: os.Environ(), Stdin: r.a.in, Stdout: r.a.out, Items: r.o.items, OnEvent: r.watch.event, Heard: r.watch.command}
 	var err error
 	if r.o.cores != "" {
 		var ok bool
@@ -232,7 +255,7 @@ func (r *running) surroundings() (flowfile.Surroundings, error) {
 
 // signals listens until the returned function is called: the first drains, the second stops. A drain that SIGTERM asked for has a limit.
 func (r *running) signals(e *engine.Engine, cancel context.CancelCauseFunc) (stop func()) {
-	signals := make(chan os.Signal, 4)
+	signals := r.stops
 	signal.Notify(signals, os.Interrupt, proc.Terminate)
 	ended, gone := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -241,6 +264,7 @@ func (r *running) signals(e *engine.Engine, cancel context.CancelCauseFunc) (sto
 		for n := 0; ; n++ {
 			select {
 			case s := <-signals:
+				r.told.Store(true)
 				r.code.CompareAndSwap(0, int64(map[os.Signal]int{os.Interrupt: exitInterrupted}[s]))
 				r.code.CompareAndSwap(0, exitTerminated)
 				if n > 0 {
@@ -315,6 +339,11 @@ func (r *running) end(report engine.Report, err error, tables *tables) error {
 	if !neverRan {
 		a.summary(report, r.file, r.watch)
 		r.fell.summary()
+		if r.o.pin {
+			if perr := a.pin(r.file, report); perr != nil {
+				a.fail(perr)
+			}
+		}
 		if r.kept != nil && r.kept.Journal != nil && !whole && len(r.o.items) == 0 && !r.file.WritesStdout() {
 			goOn := "tandem run " + shellWord(r.file.Path) + " --resume"
 			if r.remote != nil {

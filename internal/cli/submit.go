@@ -105,6 +105,12 @@ func (r *remote) submit(path string, o runOptions) error {
 	if file.Order == "keep" {
 		return &tandem.Error{Op: "submit", On: path, Kind: tandem.KindInvalid, Message: "order: keep cannot be kept over many machines", Hint: "leave it out, or sort the sink's lines by id afterwards"}
 	}
+	for i := range file.Steps {
+		if s := &file.Steps[i]; s.Once() {
+			return &tandem.Error{Op: "submit", On: path, Kind: tandem.KindInvalid, Message: "step " + s.Name + " is idempotent: false, and a queue gives the items of a lost node to another",
+				Hint: "run it with tandem run, or let the other side tell a repetition and leave idempotent out"}
+		}
+	}
 	if file.From.Stdin != "" {
 		return &tandem.Error{Op: "submit", On: path, Kind: tandem.KindInvalid, Message: "a source on standard input cannot be read again by tandem attach", Hint: "write it into a file"}
 	}

@@ -75,6 +75,7 @@ func (a *app) summary(r engine.Report, file *flowfile.File, w *watch) {
 		if s.Crashes > 0 {
 			line += a.red("  " + plural(s.Crashes, "worker") + " lost and replaced")
 		}
+		line += a.ends(s)
 		fmt.Fprintln(a.err, strings.TrimRight(line, " "))
 		if i := s.Isolation; i != nil && len(i.Requested) > 0 {
 			paint := a.dim
@@ -83,6 +84,7 @@ func (a *app) summary(r engine.Report, file *flowfile.File, w *watch) {
 			}
 			fmt.Fprintln(a.err, paint(fmt.Sprintf("  %-*s  isolation: %s", width, "", printable(i.String()))))
 		}
+		a.settled(s, width)
 		if s.Limit != nil && s.Because != "" {
 			fmt.Fprintln(a.err, a.dim(fmt.Sprintf("  %-*s  %s", width, "", s.Because)))
 		}
@@ -93,6 +95,20 @@ func (a *app) summary(r engine.Report, file *flowfile.File, w *watch) {
 	if kinds := w.kinds(); len(kinds) > 0 {
 		fmt.Fprintln(a.err, "  failures: "+strings.Join(kinds, ", "))
 	}
+}
+
+// ends are the workers that ended for other reasons than an item. Those that only were not needed any more go without saying.
+func (a *app) ends(s engine.StepReport) (line string) {
+	if s.Losses > 0 {
+		line += a.yellow("  " + plural(s.Losses, "worker") + " lost with no item to blame")
+	}
+	if s.BootFailures > 0 {
+		line += a.red("  " + plural(s.BootFailures, "start") + " failed")
+	}
+	if s.Recycled > 0 {
+		line += a.dim("  " + count(s.Recycled) + " recycled")
+	}
+	return line
 }
 
 func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }

@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"tandem"
+	"tandem/internal/live"
 )
 
 // linesPerSecond is how much of what handlers print is shown; the rest is counted.
@@ -23,7 +24,9 @@ type watch struct {
 	print  func(string)
 	redact func(tandem.Value) tandem.Value // takes secrets out; nil when there are none
 
-	running func() bool // whether an item has been read
+	running func() bool       // whether an item has been read
+	keep    func(live.Record) // takes what happened into the run's log; nil when it has none
+	calm    bool              // decisions are not told while it runs
 
 	mu      sync.Mutex
 	seen    map[string]int64 // step, kind and reason → how many
@@ -39,11 +42,22 @@ func (a *app) newWatch(flow string) *watch {
 
 // event hears of workers; only what a person would want to know is said.
 func (w *watch) event(e tandem.Event) {
+	if w.keep != nil {
+		r := live.EventRecord(e)
+		r.Reason = w.clean(r.Reason)
+		w.keep(r)
+	}
 	if e.From == "starting" && e.To == "dead" && w.running() { // before the first item the run itself fails, and says so
 		w.print(w.a.yellow(e.ID+": ") + printable(e.Reason))
 	}
 	if e.What == "isolation" && e.To == "partial" {
 		w.print(w.a.yellow("WARN ") + "step " + e.ID + ": isolation " + printable(e.Reason) + "; see `tandem doctor`")
+	}
+	if e.What == "step" && e.To == "open" || e.From == "stopped" {
+		w.print(w.a.yellow(e.ID+": ") + printable(e.Reason))
+	}
+	if e.What == "decision" && !w.calm {
+		w.print(w.a.dim(e.ID+": ") + e.From + " → " + e.To + ": " + printable(e.Reason))
 	}
 	if e.What == "cores" {
 		w.print(w.a.yellow("cores: ") + "workers follow: " + e.Reason)
@@ -106,17 +120,36 @@ func (w *watch) output(step string, worker, stream int, chunk []byte) {
 			}
 			break
 		}
-		if line = append(w.partial[at], line[:min(len(line), 4096)]...); w.allow() {
-			if w.redact != nil {
-				line = w.redact(tandem.Value{Kind: tandem.Text, Data: line}).Data
+		line = append(w.partial[at], line[:min(len(line), 4096)]...)
+		if seen := w.allow(); seen || w.keep != nil {
+			text := w.clean(string(line))
+			if seen {
+				show = append(show, w.a.dim(key+": ")+oneLine(text, 300))
 			}
-			show = append(show, w.a.dim(key+": ")+oneLine(string(line), 300))
+			if w.keep != nil {
+				w.keep(live.Record{Time: time.Now(), Origin: key, Stream: stream, Text: text})
+			}
 		}
 		w.partial[at] = w.partial[at][:0]
 	}
 	w.mu.Unlock()
 	if len(show) > 0 {
 		w.print(strings.Join(show, "\n"))
+	}
+}
+
+// clean takes secrets out of a text.
+func (w *watch) clean(s string) string {
+	if w.redact == nil {
+		return s
+	}
+	return string(w.redact(tandem.Value{Kind: tandem.Text, Data: []byte(s)}).Data)
+}
+
+// command hears what a command writes to standard error. A person sees it when the command fails; the log has all of it.
+func (w *watch) command(step, item string, line []byte) {
+	if w.keep != nil {
+		w.keep(live.Record{Time: time.Now(), Origin: step, Item: w.clean(item), Stream: 2, Text: w.clean(string(line))})
 	}
 }
 
@@ -137,7 +170,11 @@ func (w *watch) flush() {
 	defer w.mu.Unlock()
 	for at, rest := range w.partial {
 		if len(rest) > 0 {
-			w.print(w.a.dim(strings.Fields(at)[0]+": ") + oneLine(string(rest), 300))
+			key, text := strings.Fields(at)[0], w.clean(string(rest))
+			w.print(w.a.dim(key+": ") + oneLine(text, 300))
+			if w.keep != nil {
+				w.keep(live.Record{Time: time.Now(), Origin: key, Text: text})
+			}
 		}
 	}
 	if w.hidden > 0 {

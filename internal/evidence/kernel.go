@@ -71,3 +71,6 @@ func thread(dir string) (t tandem.ThreadView, ok bool) {
 	}
 	return t, true
 }
+
+// SyscallName is the name of a system call in which a process may be found waiting, or empty.
+func SyscallName(number int) string { return syscalls[number] }

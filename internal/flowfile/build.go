@@ -28,15 +28,16 @@ type Surroundings struct {
 	Core    int64  // bytes of the core files of steps that do not say; zero means none
 	CoreDir string // where those of commands are moved
 
-	Run      string               // the run's id
-	Tmp      string               // its directory for temporary files
-	Resume   bool                 // the sink goes on behind Position instead of starting afresh
-	Position int64                // what an earlier part of the run knows to be in the sink
-	Ended    func(id string) bool // with Resume: whether an item had ended in the earlier part
-	Again    *Again               // run only the items of the failures' file; nil means the source
-	Ends     bool                 // only the source and the sinks: the steps run elsewhere
-	Only     int                  // only the step of this number, from 1, for items that come from elsewhere; zero means all
-	Items    []string             // run only the items of these ids, outcomes to Stdout and nowhere else; nil means all
+	Run      string                               // the run's id
+	Tmp      string                               // its directory for temporary files
+	Resume   bool                                 // the sink goes on behind Position instead of starting afresh
+	Position int64                                // what an earlier part of the run knows to be in the sink
+	Ended    func(id string) bool                 // with Resume: whether an item had ended in the earlier part
+	Again    *Again                               // run only the items of the failures' file; nil means the source
+	Ends     bool                                 // only the source and the sinks: the steps run elsewhere
+	Only     int                                  // only the step of this number, from 1, for items that come from elsewhere; zero means all
+	Heard    func(step, item string, line []byte) // told what commands write to standard error, by lines; may be nil
+	Items    []string                             // run only the items of these ids, outcomes to Stdout and nowhere else; nil means all
 }
 
 // Build turns a file into a flow that can run: it finds interpreters, builds Go workers and opens the sink.
@@ -194,6 +195,7 @@ func (f *File) step(ctx context.Context, i int, s Surroundings) (engine.Step, er
 	if r := d.Retry; r != nil {
 		step.Retry = engine.Retry{Attempts: r.Attempts, Base: r.Backoff.First, Max: r.Backoff.Longest, When: r.matches}
 	}
+	step.Once, step.Recycle = d.Once(), d.recycle()
 	if d.t.when != nil {
 		step.When = d.t.when.Bool
 	}

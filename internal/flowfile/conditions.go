@@ -15,7 +15,7 @@ type condition func(o tandem.Outcome, e *tandem.Error) bool
 // transient is what is worth another attempt unless the flow says what is: the server was busy or away.
 var transient = []string{"408", "425", "429", "5xx", "timeout", "network"}
 
-var conditionWords = []string{"timeout", "network", "reset", "dns", "refused", "crash", "exit", "status", "exception", "panic", "busy", "memory"}
+var conditionWords = []string{"timeout", "network", "reset", "dns", "refused", "crash", "exit", "status", "exception", "panic", "busy", "memory", "start"}
 
 // parseCondition reads 429, 5xx, 500-504, timeout, reset, exit:3, ValueError.
 func parseCondition(word string) (condition, bool) {
@@ -30,7 +30,7 @@ func parseCondition(word string) (condition, bool) {
 		return func(o tandem.Outcome, e *tandem.Error) bool {
 			return o == tandem.TimedOut || e.Kind == tandem.KindTimeout
 		}, true
-	case "network", "exit", "status", "exception", "panic", "memory":
+	case "network", "exit", "status", "exception", "panic", "memory", "start":
 		return kind(word), true
 	case "reset", "dns", "refused":
 		return reason(tandem.KindNetwork, word), true

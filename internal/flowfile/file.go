@@ -127,7 +127,7 @@ type Step struct {
 
 	Labels []string `json:"labels,omitempty" jsonschema:"description=For tandem submit: only nodes with all of these labels run the step."`
 
-	Mode        tandem.Mode   `json:"mode,omitempty" jsonschema:"enum=auto,enum=goroutine,enum=thread,enum=async,enum=process,description=How the handler runs; auto is the default."`
+	Mode        tandem.Mode   `json:"mode,omitempty" jsonschema:"enum=auto,enum=goroutine,enum=thread,enum=async,enum=process,description=How the handler runs. auto: measured and decided while it runs\\, also into threads. Without it: processes\\, an event loop for an async def\\, goroutines for verbs without workers."`
 	Workers     Workers       `json:"workers,omitempty" jsonschema:"description=Worker processes: a number\\, cores\\, cores-1 or 50%; cores unless told otherwise."`
 	Threads     int           `json:"threads,omitempty" jsonschema:"minimum=1,description=Tasks at a time in one worker process."`
 	Concurrency Count         `json:"concurrency,omitempty" jsonschema:"description=Tasks in flight for goroutine and async; auto finds out how many."`
@@ -142,6 +142,8 @@ type Step struct {
 	Output      int64         `json:"output,omitempty" jsonschema:"description=What one attempt may give\\, with a unit: 10MiB. More ends the item as failed."`
 	Core        int64         `json:"core,omitempty" jsonschema:"description=Keep the core file of a process that dies of a fault\\, of at most this size: 64MiB."`
 	Isolation   Isolation     `json:"isolation,omitempty" jsonschema:"description=How far its processes are kept from the machine: none\\, process\\, sandbox\\, or more by its keys."`
+	Recycle     *Recycle      `json:"recycle,omitempty" jsonschema:"description=When a worker is replaced though nothing is wrong with it\\, for handlers that leak. The new one is ready before the old one goes."`
+	Idempotent  *bool         `json:"idempotent,omitempty" jsonschema:"description=false: an item that has begun here is never begun again\\, whatever happens; one whose worker or run died ends as crashed and may or may not have been done."`
 	Queue       Queue         `json:"queue,omitempty" jsonschema:"description=Bounds of the queue in front of the step."`
 
 	t   templates
@@ -185,7 +187,7 @@ type Batch struct {
 type Retry struct {
 	Attempts int      `json:"attempts,omitempty" jsonschema:"minimum=1,description=In all; 3 unless told otherwise."`
 	Backoff  Backoff  `json:"backoff,omitempty" jsonschema:"description=First and longest pause\\, for example 1s..60s; a random part of it is waited."`
-	When     []string `json:"when,omitempty" jsonschema:"description=What is worth another attempt: 429\\, 5xx\\, timeout\\, network\\, reset\\, dns\\, refused\\, memory\\, crash\\, exit:N\\, exception or an exception's name."`
+	When     []string `json:"when,omitempty" jsonschema:"description=What is worth another attempt: 429\\, 5xx\\, timeout\\, network\\, reset\\, dns\\, refused\\, memory\\, crash\\, start\\, exit:N\\, exception or an exception's name."`
 
 	when []condition
 }

@@ -36,12 +36,15 @@ func (f *File) command(ctx context.Context, i int, s Surroundings) (engine.Handl
 	}
 	tells := &teller{step: d.Name, hear: s.OnEvent}
 	c.Isolation, c.Isolated = box, tells.isolated
+	if s.Heard != nil {
+		c.Heard = func(t *tandem.Task, line []byte) { s.Heard(d.Name, t.ID, line) }
+	}
 	if d.t.stdin != nil {
 		c.Stdin = d.t.stdin.Value
 	}
 	if d.Shell != "" {
 		return engine.Func{Computes: true, Isolation: tells.isolation, Do: handler.Shell(handler.ShellConfig{Step: c.Step, Script: d.t.script, Params: texts(d.t.params),
-			Stdin: c.Stdin, Dir: c.Dir, Env: c.Env, Extra: c.Extra, Caps: c.Caps, Cores: c.Cores, Isolation: c.Isolation, Isolated: c.Isolated})}, nil
+			Stdin: c.Stdin, Dir: c.Dir, Env: c.Env, Extra: c.Extra, Caps: c.Caps, Cores: c.Cores, Isolation: c.Isolation, Isolated: c.Isolated, Heard: c.Heard})}, nil
 	}
 	c.Argv = texts(d.t.argv)
 	return engine.Func{Do: handler.Command(c), Computes: true, Isolation: tells.isolation}, nil
@@ -58,7 +61,7 @@ func texts(all []*expr.Template) (funcs []func(*tandem.Task) (string, error)) {
 }
 
 func (f *File) http(d *Step) (engine.Handler, error) {
-	c := handler.HTTPConfig{Step: d.Name, Method: strings.ToUpper(d.HTTP.Method), Concurrency: f.inFlight(d), URL: d.t.url.Text,
+	c := handler.HTTPConfig{Step: d.Name, Method: strings.ToUpper(d.HTTP.Method), Once: d.Once(), Concurrency: f.inFlight(d), URL: d.t.url.Text,
 		Headers: map[string]func(*tandem.Task) (string, error){}, Key: func(t *tandem.Task) string { return f.names.Key(d.Name, t) }}
 	for _, r := range d.HTTP.Expect {
 		c.Expect = append(c.Expect, handler.StatusRange{From: r.From, To: r.To})

@@ -59,6 +59,8 @@ func Schema() []byte {
 	for _, name := range []string{"output", "core"} {
 		sized(props(step, "properties", name))
 	}
+	duration(props(step, "properties", "recycle", "properties", "age"))
+	duration(props(step, "properties", "recycle", "properties", "idle"))
 	duration(props(step, "properties", "batch", "properties", "every"))
 	positive := map[string]any{"type": "integer", "minimum": 1}
 	pools := props(root, "properties", "pools", "additionalProperties")
@@ -114,7 +116,9 @@ func Schema() []byte {
 	value := map[string]any{"type": []string{"string", "number", "boolean"}}
 	object(props(root, "properties", "params", "additionalProperties"), value)
 	size := props(step, "properties", "queue", "properties", "bytes")
-	either(size, map[string]any{"type": "integer", "minimum": 1}, map[string]any{"type": "string", "pattern": `^[0-9.]+ *([kKMGT]i?B|B)?$`})
+	for _, size := range []map[string]any{size, props(step, "properties", "recycle", "properties", "memory")} {
+		either(size, map[string]any{"type": "integer", "minimum": 1}, map[string]any{"type": "string", "pattern": `^[0-9.]+ *([kKMGT]i?B|B)?$`})
+	}
 	http := props(step, "properties", "http")
 	exactlyOne(http, "get", "post", "put", "patch", "delete")
 	status := map[string]any{"type": "string", "pattern": `^([1-5](xx|XX|[0-9]{2})(-[1-5][0-9]{2})?,? *)+$`}

@@ -43,6 +43,7 @@ func (d *decoder) step(s *Step, n *node, path []any) {
 		"isolation": d.isolation(&s.Isolation),
 		"memory":    func(n *node, path []any) { d.memory(&s.Memory, n, path) },
 		"hang":      d.duration(&s.Hang), "cpu_time": d.duration(&s.CPUTime), "output": d.unit(&s.Output), "core": d.unit(&s.Core),
+		"recycle": func(n *node, path []any) { s.Recycle = &Recycle{}; s.Recycle.decode(d, n, path) }, "idempotent": d.idempotent(&s.Idempotent),
 		"queue": func(n *node, path []any) {
 			d.fields(n, path, reads{"items": d.whole(&s.Queue.Items), "bytes": d.size(&s.Queue.Bytes)})
 		},
@@ -77,6 +78,7 @@ func (d *decoder) combinations(s *Step, verb string, m *mapping, path []any) {
 			}
 		}
 	}
+	d.onceOnly(s, verb, refuse)
 	worker := verb == "python" || verb == "go" || verb == "worker"
 	if verb != "worker" {
 		refuse("handler", "python: and go: name their handler themselves", "`handler` goes with `worker`, not with `%s`", verb)

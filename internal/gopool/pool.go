@@ -5,7 +5,7 @@
 //   - Goroutines are started on demand, up to Concurrency, and end when the pool ends. An idle pool has none that it never needed.
 //   - While handlers wait, each goroutine takes one task at a time. When they take less than ten microseconds, it takes up to 64, and
 //     completes those that are done before it starts one that makes them wait.
-//   - A handler gets a context that ends with its timeout or with the run. One that does not listen keeps its place: its task ends as
+//   - A handler gets a context that ends with its timeout or with the run; time in which this process did not run at all is not counted. One that does not listen keeps its place: its task ends as
 //     timed_out at once, but the goroutine counts until it returns, so the number of running handlers never exceeds Concurrency.
 //   - A panic in a handler ends its task as failed, with the stack.
 //   - A no-op task costs about a quarter of a microsecond; a waiting one costs its goroutine's stack, 2 to 8 KiB.
@@ -16,11 +16,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"tandem"
+	"tandem/internal/arena"
 )
 
 // Config says what a pool runs.
@@ -29,6 +32,7 @@ type Config struct {
 	Handle      func(ctx context.Context, t *tandem.Task) tandem.Result
 	Concurrency int           // handlers at a time; zero means 64
 	Timeout     time.Duration // for one attempt; zero means none
+	Measure     bool          // look now and then how much of its time a handler computes
 	Grace       time.Duration // how long Run waits for handlers that do not listen; zero means 5 s
 }
 
@@ -60,14 +64,18 @@ type Pool struct {
 	wg      sync.WaitGroup
 	empty   chan struct{}
 	service time.Duration // moving average
+	looked  atomic.Int64  // when a handler was measured last, in nanoseconds since born
+	born    time.Time
 	stats   tandem.PoolState
+	clock   clock
+	seats   map[*seat]struct{} // of the goroutines that run
 }
 
 // New makes a pool; nothing runs before Run.
 func New(cfg Config) *Pool {
 	cfg.Concurrency = max(cmp.Or(cfg.Concurrency, 64), 1)
 	cfg.Grace = cmp.Or(cfg.Grace, 5*time.Second)
-	p := &Pool{cfg: cfg, ready: make(chan struct{}), empty: make(chan struct{})}
+	p := &Pool{cfg: cfg, born: time.Now(), ready: make(chan struct{}), empty: make(chan struct{}), clock: clock{start: time.Now()}, seats: map[*seat]struct{}{}}
 	p.room.L, p.work.L = &p.mu, &p.mu
 	return p
 }
@@ -84,6 +92,11 @@ func (p *Pool) Run(ctx context.Context) error {
 	p.spawn()
 	p.mu.Unlock()
 	close(p.ready)
+	if p.cfg.Timeout > 0 {
+		var beat sync.WaitGroup
+		beat.Go(func() { p.clock.run(run, min(max(p.cfg.Timeout/4, 50*time.Millisecond), 500*time.Millisecond)) })
+		defer beat.Wait()
+	}
 
 	var err error
 	select {
@@ -225,12 +238,13 @@ func (p *Pool) State() tandem.PoolState {
 }
 
 // take gives a goroutine its next tasks, or nothing when it should end.
-func (p *Pool) take(batch []*tandem.Task) []*tandem.Task {
+func (p *Pool) take(mine *seat, batch []*tandem.Task) []*tandem.Task {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for len(p.pending) == p.first || p.spawned > p.cfg.Concurrency {
 		if p.ended || p.spawned > p.cfg.Concurrency {
 			p.spawned--
+			delete(p.seats, mine)
 			return nil
 		}
 		p.idle++
@@ -242,6 +256,7 @@ func (p *Pool) take(batch []*tandem.Task) []*tandem.Task {
 		n = min(maxBatch, len(p.pending)-p.first)
 	}
 	batch = append(batch[:0], p.pending[p.first:p.first+n]...)
+	mine.note(batch)
 	clear(p.pending[p.first : p.first+n])
 	if p.first += n; p.first == len(p.pending) {
 		p.pending, p.first = p.pending[:0], 0
@@ -253,17 +268,24 @@ func (p *Pool) take(batch []*tandem.Task) []*tandem.Task {
 }
 
 // give completes tasks and counts them.
-func (p *Pool) give(done []*tandem.Task) {
+func (p *Pool) give(mine *seat, done []*tandem.Task) {
 	if len(done) == 0 {
 		return
 	}
 	p.mu.Lock()
+	mine.strike(done)
 	for _, t := range done {
 		p.stats.Attempts++
 		if t.Attempts > 1 {
 			p.stats.Retries++
 		}
+		if t.Result.Outcome == tandem.Failed {
+			p.stats.Errors++
+		}
 		p.stats.Service += t.Result.Service
+		if t.Result.Used != nil {
+			p.stats.Used.Add(*t.Result.Used)
+		}
 		p.service += (min(t.Result.Service, time.Second) + 1 - p.service) / 8
 		if p.service <= 0 {
 			p.service = 1
@@ -296,13 +318,18 @@ func complete(done []*tandem.Task) {
 // serve is one goroutine of the pool.
 func (p *Pool) serve() {
 	var batch, done []*tandem.Task
+	mine := &seat{}
+	p.mu.Lock()
+	p.seats[mine] = struct{}{}
+	p.mu.Unlock()
 	for {
-		if batch = p.take(batch); batch == nil {
+		if batch = p.take(mine, batch); batch == nil {
 			return
 		}
 		done = done[:0]
 		begun := time.Now()
 		first := begun
+		mine.begun.Store(begun.UnixNano())
 		for _, t := range batch {
 			if p.ctx.Err() != nil {
 				t.Result = canceled(context.Cause(p.ctx))
@@ -310,11 +337,11 @@ func (p *Pool) serve() {
 				continue
 			}
 			if len(done) > 0 && begun.Sub(first) > maxHold {
-				p.give(done)
+				p.give(mine, done)
 				done, first = done[:0], begun
 			}
 			if p.cfg.Timeout > 0 {
-				if p.limited(t, begun) {
+				if p.limited(mine, t, begun) {
 					continue // its task has been completed without it
 				}
 			} else {
@@ -326,7 +353,7 @@ func (p *Pool) serve() {
 			begun = now
 			done = append(done, t)
 		}
-		p.give(done)
+		p.give(mine, done)
 	}
 }
 
@@ -337,19 +364,39 @@ func (p *Pool) handle(ctx context.Context, t *tandem.Task, r *tandem.Result) {
 			*r = tandem.Result{Outcome: tandem.Failed, Err: &tandem.Error{Op: "run", On: p.cfg.Name, Kind: tandem.KindPanic, Message: fmt.Sprint("panic: ", x), Trace: string(debug.Stack())}}
 		}
 	}()
-	*r = p.cfg.Handle(ctx, t)
+	*r = p.measured(ctx, t)
 	if r.Outcome != tandem.OK && r.Outcome != tandem.Filtered && p.stopped() {
 		*r = canceled(context.Cause(p.ctx))
 	}
+}
+
+// lookEvery is how often a handler is measured: its goroutine keeps its thread meanwhile, which makes waiting dearer by some microseconds.
+const lookEvery = 20 * time.Millisecond
+
+// measured runs the handler, and now and then measures it. The figures hold what this goroutine computes, not what the handler starts.
+func (p *Pool) measured(ctx context.Context, t *tandem.Task) tandem.Result {
+	if !p.cfg.Measure {
+		return p.cfg.Handle(ctx, t)
+	}
+	now, last := time.Since(p.born), p.looked.Load()
+	if now-time.Duration(last) < lookEvery || !p.looked.CompareAndSwap(last, int64(now)) {
+		return p.cfg.Handle(ctx, t)
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	cpu := arena.ThreadCPU()
+	r := p.cfg.Handle(ctx, t)
+	r.Used = &tandem.Usage{Tasks: 1, Wall: time.Since(p.born) - now, CPU: arena.ThreadCPU() - cpu}
+	return r
 }
 
 func (p *Pool) stopped() bool { return p.ctx.Err() != nil }
 
 // limited runs the handler under the timeout. True means that the handler did not come back in time: its task has ended as timed_out, and the
 // handler had a copy of the task, which nobody reads any more.
-func (p *Pool) limited(t *tandem.Task, begun time.Time) (gone bool) {
+func (p *Pool) limited(mine *seat, t *tandem.Task, begun time.Time) (gone bool) {
 	t.Attempts++
-	ctx, cancel := context.WithTimeout(p.ctx, p.cfg.Timeout)
+	ctx, cancel := p.within(begun)
 	defer cancel()
 	own := *t
 	var once sync.Once
@@ -363,7 +410,7 @@ func (p *Pool) limited(t *tandem.Task, begun time.Time) (gone bool) {
 				p.mu.Lock()
 				p.stuck++
 				p.mu.Unlock()
-				p.give([]*tandem.Task{t})
+				p.give(mine, []*tandem.Task{t})
 			}
 		})
 	}

@@ -29,7 +29,8 @@ type CommandConfig struct {
 	Cores string // where core files are moved; empty leaves them where the kernel wrote them
 
 	Isolation proc.Isolation
-	Isolated  func(tandem.Isolation) // told of each attempt how far it is kept from the machine; may be nil
+	Isolated  func(tandem.Isolation)            // told of each attempt how far it is kept from the machine; may be nil
+	Heard     func(t *tandem.Task, line []byte) // told of each line on standard error, which is the listener's only until it returns; may be nil
 }
 
 // Command is the handler of a run step. The result is what the command writes to standard output: text without the last line end, or bytes when
@@ -52,6 +53,7 @@ type ShellConfig struct {
 
 	Isolation proc.Isolation
 	Isolated  func(tandem.Isolation)
+	Heard     func(t *tandem.Task, line []byte)
 }
 
 // Shell is the handler of a shell step; its result is Command's. What an item contributes reaches the script as positional parameters, through standard
@@ -62,7 +64,7 @@ func Shell(c ShellConfig) func(context.Context, *tandem.Task) tandem.Result {
 		return func(*tandem.Task) (string, error) { return s, nil }
 	}
 	argv := []func(*tandem.Task) (string, error){fixed("sh"), fixed("-c"), fixed(c.Script), fixed("tandem")}
-	return program(CommandConfig{Step: c.Step, Argv: append(argv, c.Params...), Stdin: c.Stdin, Dir: c.Dir, Env: c.Env, Extra: c.Extra, Caps: c.Caps, Cores: c.Cores, Isolation: c.Isolation, Isolated: c.Isolated}, "the script", func(i int) string {
+	return program(CommandConfig{Step: c.Step, Argv: append(argv, c.Params...), Stdin: c.Stdin, Dir: c.Dir, Env: c.Env, Extra: c.Extra, Caps: c.Caps, Cores: c.Cores, Isolation: c.Isolation, Isolated: c.Isolated, Heard: c.Heard}, "the script", func(i int) string {
 		return fmt.Sprintf("parameter $%d", i-len(argv)+1)
 	})
 }
@@ -80,9 +82,16 @@ func program(c CommandConfig, name string, argument func(i int) string) func(con
 		}
 		c.Env = append(slices.Clone(c.Env), proc.MemoryFlags(c.Env, c.Caps.Memory, c.Caps.JVM)...)
 	}
-	return func(ctx context.Context, t *tandem.Task) tandem.Result {
+	return func(ctx context.Context, t *tandem.Task) (r tandem.Result) {
 		end := death{step: c.Step, t: t, before: memory.Before(), shell: name != "", caps: c.Caps, dir: c.Dir, cores: c.Cores, begun: time.Now()}
-		spec := proc.Command{Dir: c.Dir, Env: c.Env, Output: end.hear, Doomed: end.doomed, MaxOutput: most, CPUTime: c.Caps.CPUTime, Soft: c.Caps.Soft, Hang: c.Caps.Hang,
+		said := lines{t: t, heard: c.Heard}
+		hear := func(stream int, b []byte) {
+			end.hear(stream, b)
+			if stream == 2 {
+				said.add(b)
+			}
+		}
+		spec := proc.Command{Dir: c.Dir, Env: c.Env, Output: hear, Doomed: end.doomed, MaxOutput: most, CPUTime: c.Caps.CPUTime, Soft: c.Caps.Soft, Hang: c.Caps.Hang,
 			Limits: proc.Limits{Memory: c.Caps.Memory, CPUTime: c.Caps.CPUTime, Core: c.Caps.Core}, Isolation: c.Isolation}
 		for i, arg := range c.Argv {
 			s, err := arg(t)
@@ -115,6 +124,7 @@ func program(c CommandConfig, name string, argument func(i int) string) func(con
 			spec.Limits = spec.Limits.WithData(spec.Argv[0])
 		}
 		x, err := proc.Run(ctx, spec)
+		said.end()
 		if err != nil {
 			e, _ := err.(*tandem.Error)
 			return fail(tandem.Failed, tandem.KindStart, e.On+": "+e.Message, e.Hint, "")
@@ -122,6 +132,7 @@ func program(c CommandConfig, name string, argument func(i int) string) func(con
 		if c.Isolated != nil {
 			c.Isolated(x.Isolation)
 		}
+		defer func() { r.Used = &tandem.Usage{Tasks: 1, Wall: x.WallClock, CPU: x.CPU} }()
 		errs := string(x.Stderr)
 		switch {
 		case x.TooLarge: // first: it was killed for this, whatever else came before it was gone

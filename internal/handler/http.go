@@ -39,6 +39,7 @@ type HTTPConfig struct {
 	Body        func(*tandem.Task) (tandem.Value, error) // nil means none
 	File        func(*tandem.Task) (string, error)       // path of a file to send; nil means none
 	Expect      []StatusRange                            // empty means 200 to 299
+	Once        bool                                     // no request is ever sent twice: each has a connection of its own
 	Concurrency int
 	MaxResponse int64 // bytes of an answer, after decompression; zero means 8 MiB
 
@@ -50,7 +51,7 @@ type HTTPConfig struct {
 // HTTP is the handler of an http step. Close its connections with the second result.
 //
 // The result is {"status":201,"json":…}, {"status":200,"text":…} or {"status":200,"base64":…}, by what the server sent. A request whose kept-alive
-// connection was closed by the server before any byte of the answer is sent once more on a fresh one; any other failure is the item's. An answer that is too
+// connection was closed by the server before any byte of the answer is sent once more on a fresh one, unless Once; any other failure is the item's. An answer that is too
 // large is given up as soon as that is known, with its connection. A redirect that leads back to where it came from is a failure that no other attempt can help.
 // A Retry-After of a failed status, an hour at most, is in the error's After.
 func HTTP(c HTTPConfig) (func(context.Context, *tandem.Task) tandem.Result, func()) {
@@ -65,6 +66,9 @@ func HTTP(c HTTPConfig) (func(context.Context, *tandem.Task) tandem.Result, func
 		Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: c.Concurrency, IdleConnTimeout: idleTimeout,
 		DialContext: dialer.DialContext, TLSHandshakeTimeout: 20 * time.Second, ForceAttemptHTTP2: true, MaxResponseHeaderBytes: mostHeader,
 	}}
+	if c.Once {
+		tr.once, tr.behind.DisableKeepAlives = true, true
+	}
 	h := &requester{c: c, client: &http.Client{Transport: tr, CheckRedirect: noLoop}}
 	return h.do, tr.CloseIdleConnections
 }
@@ -208,7 +212,7 @@ func (h *requester) request(ctx context.Context, t *tandem.Task) (*http.Request,
 			req.Header.Set("Idempotency-Key", headerText(key))
 		}
 	}
-	if req.GetBody != nil || body == nil {
+	if (req.GetBody != nil || body == nil) && !h.c.Once {
 		// Lets net/http repeat a POST whose connection was closed before it could be sent; it looks at this key only, and nil is not sent.
 		if _, set := req.Header["Idempotency-Key"]; !set {
 			req.Header["X-Idempotency-Key"] = nil

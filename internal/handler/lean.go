@@ -28,11 +28,12 @@ const (
 // It takes HTTP/1.1 without TLS or proxy and with small bodies; everything else goes to the transport behind it. It asks for no compression.
 // A request that fails on a connection that was kept alive, before any byte of the answer, is sent once more on a fresh one, whatever its method:
 // the server closed the old one while it was idle. net/http does the same for a POST that has X-Idempotency-Key, and an http step always sets it.
-// It is safe for concurrent use.
+// With once nothing is ever sent twice, so no connection is kept. It is safe for concurrent use.
 type lean struct {
 	behind *http.Transport
 	dialer net.Dialer
 	idle   idle
+	once   bool // each request has a connection of its own and is never repeated
 }
 
 var (
@@ -92,7 +93,7 @@ func (l *lean) RoundTrip(r *http.Request) (*http.Response, error) {
 	ctx := r.Context()
 	address := net.JoinHostPort(r.URL.Hostname(), cmp.Or(r.URL.Port(), "80"))
 	var c *conn
-	if ctx.Err() == nil { // one that has ended fails at the dial, before anything is sent
+	if ctx.Err() == nil && !l.once { // one that has ended fails at the dial, before anything is sent
 		c = l.idle.take(address)
 	}
 	for {
@@ -111,7 +112,7 @@ func (l *lean) RoundTrip(r *http.Request) (*http.Response, error) {
 			return resp, nil
 		}
 		c.Close()
-		if !stale || ctx.Err() != nil {
+		if !stale || l.once || ctx.Err() != nil {
 			return nil, cause(ctx, err)
 		}
 		c = nil
@@ -165,7 +166,7 @@ func (l *lean) exchange(ctx context.Context, c *conn, r *http.Request) (resp *ht
 	}
 	c.limit = 1 << 62
 	b := &body{Reader: resp.Body, l: l, c: c, in: in, ctx: ctx, stop: stop,
-		keep: unsent == nil && !resp.Close && !r.Close && resp.StatusCode != http.StatusSwitchingProtocols}
+		keep: !l.once && unsent == nil && !resp.Close && !r.Close && resp.StatusCode != http.StatusSwitchingProtocols}
 	if resp.Body == http.NoBody {
 		b.end(true)
 	} else {

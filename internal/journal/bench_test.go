@@ -24,7 +24,7 @@ func BenchmarkSteps(b *testing.B) {
 			defer j.Close()
 			var list []Finished
 			for i := range batch {
-				list = append(list, Finished{photo(i), 1, []tandem.Value{{Kind: tandem.JSON, Data: bytes.Repeat([]byte("x"), 100)}}})
+				list = append(list, Finished{Item: photo(i), Step: 1, Values: []tandem.Value{{Kind: tandem.JSON, Data: bytes.Repeat([]byte("x"), 100)}}})
 			}
 			b.ReportAllocs()
 			for i := 0; i < b.N; i += batch {
@@ -68,7 +68,7 @@ func BenchmarkResume(b *testing.B) {
 	value := []tandem.Value{{Kind: tandem.JSON, Data: bytes.Repeat([]byte("x"), 100)}}
 	const ahead = 1000 // between two steps
 	for i := range n + ahead {
-		j.Steps([]Finished{{photo(i), 0, value}, {photo(i), 1, value}})
+		j.Steps([]Finished{{Item: photo(i), Step: 0, Values: value}, {Item: photo(i), Step: 1, Values: value}})
 		if i >= ahead && i%64 == 0 {
 			var list []*tandem.Task
 			for k := range 64 {

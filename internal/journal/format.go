@@ -42,6 +42,8 @@ const (
 	recStep  = 1 // step, id, number of values, values: kind, length, bytes
 	recEnded = 2 // outcome, id
 	recWhole = 3 // id
+	recBegin = 5 // step, id
+	recUndo  = 6 // step, id; what recBegin said is not so
 	recMark  = 4 // position; what recEnded and recWhole said since the last mark is true from here on
 )
 
@@ -145,6 +147,10 @@ func appendStep(b []byte, f *Finished) []byte {
 	return b
 }
 
+func appendBegin(b []byte, kind byte, step int, id string) []byte {
+	return appendText(binary.AppendUvarint(append(b, kind), uint64(step)), id)
+}
+
 func appendEnded(b []byte, o tandem.Outcome, id string) []byte {
 	return appendText(appendText(append(b, recEnded), o), id)
 }
@@ -189,6 +195,10 @@ func (r *records) next() bool {
 		} else {
 			r.count = int(n)
 		}
+	case recBegin, recUndo:
+		step := r.uint()
+		r.bad = r.bad || step > 1<<31-1
+		r.step, r.id = int(step), r.text()
 	case recEnded:
 		r.outcome, r.id = r.text(), r.text()
 	case recWhole:

@@ -65,6 +65,7 @@ func (s *State) Finished(item string) ([]Finished, error) {
 		return nil, nil
 	}
 	var list []Finished
+	var seen []int
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for ; at >= 0; at = s.steps[at].next {
@@ -74,13 +75,22 @@ func (s *State) Finished(item string) ([]Finished, error) {
 			return nil, err
 		}
 		r := records{b: body[p.offset:]}
-		if !r.next() || r.kind != recStep || string(r.id) != item {
+		if !r.next() || string(r.id) != item {
 			continue // another item with the same key
 		}
-		// The latest record of a step comes first, and is the one that counts.
-		if !slices.ContainsFunc(list, func(f Finished) bool { return f.Step == r.step }) {
-			list = append(list, Finished{Item: item, Step: r.step, Values: r.values()})
+		if slices.Contains(seen, r.step) {
+			continue
 		}
+		seen = append(seen, r.step)
+		switch r.kind {
+		case recUndo:
+			continue
+		case recBegin:
+			list = append(list, Finished{Item: item, Step: r.step, Begun: true})
+			continue
+		}
+		// The latest record of a step comes first, and is the one that counts.
+		list = append(list, Finished{Item: item, Step: r.step, Values: r.values()})
 	}
 	slices.SortFunc(list, func(a, b Finished) int { return a.Step - b.Step })
 	return list, nil
@@ -238,7 +248,7 @@ func (p *pass) take() error {
 			break
 		}
 		switch r.kind {
-		case recStep:
+		case recStep, recBegin, recUndo:
 			s.begin(keyOf(s.ended, r.id), place{frame: p.at, offset: offset})
 		case recEnded:
 			code := slices.Index(s.names, tandem.Outcome(r.outcome))

@@ -155,6 +155,9 @@ func stripExt(s string) string {
 
 func baseOf(s string) string { return s[strings.LastIndexByte(s, '/')+1:] }
 
+// Name is what is run, for people.
+func (t *Template) Name() string { return t.name }
+
 // dirOf is dirname(1).
 func dirOf(s string) string {
 	rooted := strings.HasPrefix(s, "/")

@@ -21,6 +21,12 @@ var (
 	seed     = flag.Int("seed", 1, "what the corpus derives its constants from")
 	only     = flag.String("only", "", "run only the programs whose names hold this")
 	settings = flag.String("settings", "quiet,hog,pinned", "which settings")
+	handlers = flag.Bool("handlers", false, "run the labelled handlers with mode auto and with every setting of their grid")
+	pairs    = flag.Int("pairs", 4, "with -handlers: how often what auto and what the search found are run one after the other")
+	outFile  = flag.String("out", "", "with -handlers: a file for the figures as JSON")
+	gridTime = flag.Duration("grid", 900*time.Millisecond, "with -handlers: how long each setting runs")
+	autoTime = flag.Duration("auto", 4*time.Second, "with -handlers: how long mode auto runs")
+	explain  = flag.Bool("explain", false, "with -handlers: print every decision")
 	rounds   = flag.Int("rounds", 1, "how often")
 )
 

@@ -40,7 +40,7 @@ func (t *Tree) descriptor(p *process, fd int, call string, now time.Time) wait {
 		if info, err := os.Stat(fmt.Sprintf("/proc/%d/fd/%d", p.pid, fd)); err == nil && info.Mode()&os.ModeNamedPipe != 0 {
 			return t.pipe(link, now)
 		}
-		return wait{cause: advise.Disk}
+		return wait{cause: advise.Disk, what: link}
 	}
 	return wait{cause: advise.Event}
 }

@@ -69,3 +69,16 @@ func (s *Step) Figures() Figures {
 	}
 	return f
 }
+
+// Counts is how many items are through with the step, and how many of them ended badly.
+func (s *Step) Counts() (ended, bad int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for o, n := range s.outcomes {
+		ended += n
+		if o != tandem.OK && o != tandem.Filtered {
+			bad += n
+		}
+	}
+	return ended, bad
+}

@@ -2,6 +2,7 @@ package measure
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"os"
 	"strconv"
@@ -34,6 +35,8 @@ type thread struct {
 	briefReady   time.Duration
 	briefWait    map[advise.Cause]time.Duration
 	gone         bool
+	where        map[advise.Cause]map[string]time.Duration
+	lane         []advise.Span
 }
 
 // pending is time in a wait whose cause is known only when it ends or by what others do.
@@ -171,6 +174,9 @@ func (t *Tree) lookThread(th *thread, now time.Time) {
 		return
 	}
 	dt := now.Sub(th.seen)
+	if t.cfg.Record {
+		defer t.record(th, th.seen, th.on-on, th.queue-queue)
+	}
 	th.seen = now
 	th.looks++
 	th.lastDt = dt
@@ -249,6 +255,7 @@ func (t *Tree) count(th *thread, d time.Duration, exact bool) {
 		return
 	}
 	t.add(th, th.wait.cause, d, exact)
+	th.place(th.wait.cause, cmp.Or(th.wait.peer, th.wait.what), d)
 	if th.wait.peer != "" {
 		t.met(th, d)
 	}
@@ -344,7 +351,7 @@ func (th *thread) stand(r *advise.Thread) {
 func (th *thread) figures() (r advise.Thread) {
 	life := th.seen.Sub(th.born)
 	r = advise.Thread{PID: th.p.pid, TID: th.tid, Name: th.name, Runtime: th.p.runtime(), On: th.on - th.on0, Queue: th.queue - th.queue0 + th.waited,
-		Slices: th.slices - th.slices0, Wait: map[advise.Cause]time.Duration{}}
+		Slices: th.slices - th.slices0, Wait: map[advise.Cause]time.Duration{}, Program: th.p.label, Where: th.where, Lane: th.lane}
 	r.Life = max(life, r.On+r.Queue)
 	defer th.stand(&r)
 	blocked := r.Life - r.On - r.Queue

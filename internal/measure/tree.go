@@ -57,6 +57,8 @@ type Tree struct {
 	images   map[string]image
 	pipes    map[string]pipeEnds
 	buf      [4096]byte
+	spans    int // recorded
+	exe      string
 }
 
 // TreeConfig says how to follow.
@@ -65,6 +67,7 @@ type TreeConfig struct {
 	Budget   float64       // of one processor, for looking; zero means 0.01
 	Before   []int         // OwnChildren from before the root was started: children that appear later were orphaned by the tree
 	Attach   bool          // it runs already: only what happens from now on counts
+	Record   bool          // keep what each thread did when, up to some hundred thousand stretches
 }
 
 const (
@@ -111,6 +114,7 @@ func newTree(root int, begun time.Time, cfg TreeConfig) *Tree {
 		}
 	}
 	t.cpus = busyCPUs()
+	t.exe, _ = os.Readlink("/proc/self/exe")
 	for _, pid := range cfg.Before {
 		t.before[pid] = true
 	}
@@ -249,8 +253,11 @@ func (t *Tree) adopt() {
 		return
 	}
 	for _, pid := range OwnChildren() {
-		if pid == t.root || t.before[pid] {
+		if pid == t.root || t.before[pid] || proc.IsTool(pid) {
 			continue
+		}
+		if exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid)); err == nil && exe == t.exe && t.procs[pid] == nil {
+			continue // ours, not yet what it will be
 		}
 		if t.procs[pid] == nil {
 			t.find(pid, nil)

@@ -15,6 +15,7 @@ import (
 type wait struct {
 	cause     advise.Cause
 	peer      string // of Net
+	what      string // a file, or a kind of call, where there is no peer
 	addr      uint64 // of Futex: the word
 	shared    bool   // the word may be in memory that processes share
 	timed     bool   // it ends by itself
@@ -46,6 +47,9 @@ func (t *Tree) resolve(th *thread, now time.Time) {
 	th.checked = now
 	among, addr := th.wait.among, th.wait.addr
 	th.wait = t.waitOf(th, now)
+	if th.wait.what == "" && th.wait.peer == "" {
+		th.wait.what = proc.SyscallName(parseCall(th.text).nr)
+	}
 	if th.wait.addr == addr && addr != 0 && th.pending != (pending{}) {
 		th.wait.among = among
 	}

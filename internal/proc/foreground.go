@@ -19,14 +19,17 @@ type Foreground struct {
 	gone chan struct{}
 }
 
-// StartForeground starts argv. The error is a *tandem.Error of kind start; see NotFound. It makes Tandem the parent of what the child orphans.
-func StartForeground(argv []string) (*Foreground, error) {
+// StartForeground starts argv; extra is added to its environment. The error is a *tandem.Error of kind start; see NotFound. It makes Tandem the parent of what the child orphans.
+func StartForeground(argv []string, extra ...string) (*Foreground, error) {
 	if len(argv) == 0 || argv[0] == "" {
 		return nil, &tandem.Error{Op: "start", Kind: tandem.KindStart, Message: "no program given"}
 	}
 	_ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) // without it orphans are only lost sight of when they end
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	if len(extra) > 0 {
+		cmd.Env = append(cmd.Environ(), extra...)
+	}
 	if err := cmd.Start(); err != nil {
 		return nil, startError(argv[0], err)
 	}

@@ -83,7 +83,7 @@ func newWarden() error {
 	_ = unix.SetsockoptTimeval(fds[0], unix.SOL_SOCKET, unix.SO_RCVTIMEO, &tv)
 	_ = unix.SetsockoptTimeval(fds[0], unix.SOL_SOCKET, unix.SO_SNDTIMEO, &tv)
 	cmd := exec.Command("/proc/self/exe")
-	cmd.Args = []string{"tandem-warden"}
+	cmd.Args = []string{WardenName}
 	cmd.Env = []string{wardenEnv + "=" + wardenMagic, "GOMAXPROCS=1", "GOTRACEBACK=all"}
 	cmd.Stderr = os.Stderr
 	cmd.ExtraFiles = []*os.File{theirs}

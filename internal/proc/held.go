@@ -226,7 +226,7 @@ func (h *held) force() {
 
 // bury waits for the end of the program, calls gone, and then for that of its tree.
 func (h *held) bury(gone func()) Exit {
-	x := Exit{Code: -1, Signal: unix.SIGKILL} // what the kernel does to a program whose shim is killed
+	x := Exit{Code: -1, Signal: unix.SIGKILL, Lost: true} // what the kernel does to a program whose shim is killed
 	told := false
 	for {
 		p, _, err := h.read()

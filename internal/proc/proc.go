@@ -50,6 +50,7 @@ type Exit struct {
 	Tail   string // the last of its output
 	Group  Counted
 	Over   *Over // the proof that it reached its limit of memory; nil when it did not
+	Lost   bool  // nobody told how it ended: what held it died first, and it with it
 }
 
 func (e Exit) String() string {

@@ -23,7 +23,9 @@ func (p *Pool) inherit(w *worker, exit proc.Exit, stack *tandem.Stack, do *chore
 		}
 	}
 	started := w.ctl.Started()
-	var back []uint32
+	believed := w.believed()
+	gone := exit.Lost && w.killed.Load() == nil // what held the worker died, and neither the worker nor its items are to blame
+	var back, ran []uint32
 	blamed := false
 	for i := range w.slots {
 		s := &w.slots[i]
@@ -35,20 +37,36 @@ func (p *Pool) inherit(w *worker, exit proc.Exit, stack *tandem.Stack, do *chore
 			}
 			w.drop(uint32(i))
 		case s.task == nil || s.seq == 0: // free, or put back by who copies its value
-		case running[s.id(uint32(i))] && !(w.suspect && w.abandoned > 0): // one that began while we asked about another is not to blame
+		case running[s.id(uint32(i))] && !w.byUser && !(w.suspect && w.abandoned > 0): // one that began while we asked about another is not to blame
 			blamed, hurt = true, true
-			p.crash(w, uint32(i), exit, stack, do)
+			ran = append(ran, uint32(i))
+		case p.cfg.Once && (s.seq <= started || !believed):
+			ran = append(ran, uint32(i))
 		default:
 			back = append(back, uint32(i))
+		}
+	}
+	switch {
+	case gone && !p.cfg.Once:
+		hurt, back = false, append(back, ran...)
+	case w.parallel > 1 && !p.cfg.Once && !p.cfg.NoTrial && p.stop.Err() == nil:
+		p.accuse(w, ran, exit, stack, do)
+	default:
+		for _, i := range ran {
+			p.crash(w, i, exit, stack, do)
 		}
 	}
 	if len(back) == 0 {
 		return hurt
 	}
+	if w.byUser {
+		p.giveBack(w, back)
+		return hurt
+	}
 	head := slices.MinFunc(back, func(a, b uint32) int { return cmp.Compare(w.slots[a].seq, w.slots[b].seq) })
 	back = slices.DeleteFunc(back, func(i uint32) bool {
 		t, seq := w.slots[i].task, w.slots[i].seq
-		first := i == head && !blamed && !w.draining
+		first := i == head && !blamed && !w.draining && !p.cfg.Once
 		if seq <= started || first {
 			// It ran, or it was the next to run and something killed the worker without a word: not for ever.
 			if p.lost == nil {
@@ -79,7 +97,7 @@ func (p *Pool) crash(w *worker, i uint32, exit proc.Exit, stack *tandem.Stack, d
 	if exit.Signal == 0 {
 		e.Message += " (exited without result)"
 	}
-	if w.parallel > 1 {
+	if w.parallel > 1 && p.accused[t] == 0 {
 		e.Hint = "other items that ran in the same worker ended with it; mode: process gives each item a process of its own"
 	}
 	if w.reason != nil {
@@ -100,6 +118,9 @@ func (p *Pool) crash(w *worker, i uint32, exit proc.Exit, stack *tandem.Stack, d
 		o, e.Kind, e.Reason, e.Message, e.Hint = v.outcome, v.kind, v.reason, v.message, v.hint
 	}
 	name(e, stack)
+	if p.cfg.Once && o == tandem.Crashed {
+		unknown(e)
+	}
 	t.Result = tandem.Result{Outcome: o, Err: e}
 	w.charges = append(w.charges, w.charge(t, &w.slots[i], o))
 	if p.stop.Err() != nil { // we killed it, because the run was stopped

@@ -8,6 +8,7 @@ import (
 
 	"tandem"
 	"tandem/internal/proc"
+	"tandem/internal/supervise"
 )
 
 const (
@@ -32,7 +33,7 @@ func (p *Pool) tooSmall(ctx context.Context, place int, err error) error {
 		return err
 	}
 	p.tried = true
-	need, ok := p.trial(ctx, place, proc.Limits{Memory: max(mostOfTrial, 2*limit)})
+	need, ok := p.probe(ctx, place, proc.Limits{Memory: max(mostOfTrial, 2*limit)})
 	if !ok || ctx.Err() != nil {
 		return err
 	}
@@ -40,7 +41,7 @@ func (p *Pool) tooSmall(ctx context.Context, place int, err error) error {
 	c.Message = "it cannot start with memory: " + proc.Bytes(limit) + " (" + e.Message + ")"
 	c.Kind, c.Reason, c.Hint = tandem.KindMemory, "", "without a limit it starts: raise memory"
 	for try := roundUp(max(need, limit)); try <= 16*max(need, limit) && ctx.Err() == nil; try *= 2 {
-		if _, ok := p.trial(ctx, place, proc.Limits{Memory: try}.WithData(p.cfg.Argv[0])); ok {
+		if _, ok := p.probe(ctx, place, proc.Limits{Memory: try}.WithData(p.cfg.Argv[0])); ok {
 			c.Hint = "before its first item it needs no more than " + proc.Bytes(try) + ": raise memory to more than that"
 			break
 		}
@@ -52,11 +53,12 @@ func (p *Pool) tooSmall(ctx context.Context, place int, err error) error {
 // roundUp leaves a tenth to spare, in whole MiB.
 func roundUp(n int64) int64 { return (n/10*11>>20 + 1) << 20 }
 
-// trial starts a worker, and tells what it took, and whether it became ready. It is gone when trial returns.
-func (p *Pool) trial(ctx context.Context, place int, limits proc.Limits) (took int64, ok bool) {
+// probe starts a worker, and tells what it took, and whether it became ready. It is gone when probe returns.
+func (p *Pool) probe(ctx context.Context, place int, limits proc.Limits) (took int64, ok bool) {
 	ctx, cancel := context.WithTimeout(ctx, min(trialTime, p.cfg.StartTimeout))
 	defer cancel()
-	w, err := p.spawn(ctx, place, limits)
+	var at supervise.Place // of its own: a probe is nobody's replacement
+	w, err := p.spawn(ctx, place, at.Start(now()), limits)
 	if err != nil {
 		return 0, false
 	}
@@ -64,6 +66,7 @@ func (p *Pool) trial(ctx context.Context, place int, limits proc.Limits) (took i
 	if w.process.Memory() == tandem.MemoryPolled {
 		took = w.process.Use().Memory
 	}
+	p.enlist(place, nil)
 	w.kill(tandem.ExitKilledByUs, stoppedRun)
 	<-w.process.Done()
 	w.sock.Close()

@@ -156,8 +156,8 @@ func (p *Pool) endAll(w *worker, v verdict, do *chores) {
 // cancel asks the handler in slot i to end, and retires the worker when it does not. The mutex is held.
 func (p *Pool) cancel(w *worker, i uint32, do *chores) {
 	w.sayCancel(i, do)
-	gen := w.slots[i].gen
-	time.AfterFunc(p.cfg.Grace, func() { p.overdue(w, i, gen) })
+	gen, since := w.slots[i].gen, now()
+	time.AfterFunc(p.cfg.Grace, func() { p.overdue(w, i, gen, since) })
 }
 
 // tooMuch ends a task that gives more than it may. A worker that runs it alone is killed: the rest of it is read by nobody. The mutex is held.

@@ -72,6 +72,13 @@ func (p *Pool) Submit(ctx context.Context, tasks []*tandem.Task) (int, error) {
 // accept takes tasks in order: straight to a worker, else into pending as far as there is room.
 func (p *Pool) accept(tasks []*tandem.Task, do *chores) (n int) {
 	room := p.backlog() - p.pending.len()
+	if p.down != nil && len(p.workers) == 0 {
+		for _, t := range tasks {
+			t.Result = p.refusal(t)
+		}
+		do.ended = append(do.ended, tasks...)
+		return len(tasks)
+	}
 	for n < len(tasks) {
 		if size := len(tasks[n].Value.Data); int64(size) > p.cfg.ArenaSize {
 			tasks[n].Result = tandem.Result{Outcome: tandem.Failed, Err: tooLarge(size, p.cfg.ArenaSize)}
@@ -94,6 +101,7 @@ func (p *Pool) accept(tasks []*tandem.Task, do *chores) (n int) {
 		n++
 		room--
 	}
+	p.rouse()
 	return n
 }
 
@@ -105,7 +113,7 @@ func (p *Pool) best() *worker {
 	var best *worker
 	most := 0
 	for _, w := range p.workers {
-		if free := w.window - w.inflight; free > most && w.bytes < maxInline {
+		if free := w.window - w.inflight; free > most && w != p.judge && w.bytes < w.mayHold() {
 			best, most = w, free
 		}
 	}
@@ -143,6 +151,10 @@ func tooLarge(size int, limit int64) *tandem.Error {
 
 // pump gives pending tasks to workers that have room.
 func (p *Pool) pump(do *chores) {
+	p.refuse(do)
+	if p.trial.len() > 0 || p.judge != nil {
+		p.try(do)
+	}
 	for p.pending.len() > 0 {
 		w := p.best()
 		if w == nil || !p.assign(w, p.pending.peek(), do) {
@@ -150,6 +162,7 @@ func (p *Pool) pump(do *chores) {
 		}
 		p.pending.pop()
 	}
+	p.rouse()
 	if p.waiting > 0 && p.pending.len() <= p.backlog()/2 {
 		p.room.Broadcast()
 	}

@@ -36,7 +36,7 @@ func evil(how string) {
 	if how == "late" {
 		mode = tandem.Thread
 	}
-	ready, _ := wire.AppendJSON(nil, wire.Ready, 0, wire.ReadyBody{Protocol: 1, Mode: mode})
+	ready, _ := wire.AppendJSON(nil, wire.Ready, 0, wire.ReadyBody{Protocol: 1, Mode: mode, Measure: strings.HasPrefix(how, "measures")})
 	_, _ = sock.Write(ready)
 	if how == "plain" { // not evil, but simple: one task after the other, until DRAIN
 		for n := uint64(1); ; n++ {
@@ -105,6 +105,12 @@ func evil(how string) {
 		b = wire.Append(nil, wire.Hello, 0, f.ID, nil)
 	case "badjson":
 		b = wire.Append(nil, wire.Error, 0, f.ID, append(make([]byte, 8), "{nope"...))
+	case "unasked":
+		b = wire.AppendMeasured(nil, f.ID, tandem.Usage{Tasks: 1})
+	case "measures little":
+		b = wire.Append(nil, wire.Measured, 0, f.ID, []byte("abc"))
+	case "measures much":
+		b = wire.Append(nil, wire.Measured, 0, f.ID, binary.LittleEndian.AppendUint64(make([]byte, 64), 1<<63))
 	case "mute":
 		time.Sleep(time.Minute)
 	case "spins": // and shows nothing
@@ -221,7 +227,7 @@ func TestAWorkerThatLiesCostsItsItem(t *testing.T) {
 func TestAWorkerThatBreaksTheProtocolIsEnded(t *testing.T) {
 	for how, want := range map[string]string{
 		"garbage": "frame", "oversized": "frame length", "forged": "does not run on this worker", "nobody": "does not run on this worker",
-		"outside": "outside the arena", "backward": "outside the arena", "short": "want 8 or more", "hello": "HELLO frame", "badjson": "not the JSON",
+		"outside": "outside the arena", "backward": "outside the arena", "short": "want 8 or more", "hello": "HELLO frame", "badjson": "not the JSON", "unasked": "MEASURED frame", "measures little": "want 72 or more", "measures much": "figure 9",
 	} {
 		t.Run(how, func(t *testing.T) {
 			t.Parallel()

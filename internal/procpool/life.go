@@ -9,7 +9,6 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
-	"sync"
 	"time"
 
 	"tandem"
@@ -20,108 +19,18 @@ import (
 	"tandem/internal/wire"
 )
 
-const controlSize = arena.ControlSize
+const (
+	controlSize = arena.ControlSize
+	maxSlots    = arena.MaxSlots
+)
 
 func yield() { runtime.Gosched() }
 
 func (w *worker) name() string { return w.p.cfg.Step + "/" + strconv.Itoa(w.place+1) }
 
-// place keeps one worker running until ctx ends: a dead one is replaced at once, while its burial goes on beside.
-func (p *Pool) place(ctx context.Context, place int) {
-	var policy supervise.Policy
-	var burials sync.WaitGroup
-	defer burials.Wait()
-	for ctx.Err() == nil {
-		p.event(place, "new", "starting", "")
-		w, err := p.start(ctx, place)
-		if ctx.Err() != nil && w == nil {
-			if context.Cause(ctx) == errSurplus {
-				p.event(place, "starting", "dead", errSurplus.Error())
-			}
-			return
-		}
-		end := supervise.Start
-		if err == nil {
-			if surplus := p.admit(w); !surplus {
-				select {
-				case <-w.leave:
-				case <-ctx.Done():
-				}
-			}
-			if context.Cause(ctx) == errSurplus {
-				p.dismiss(w)
-			}
-			burials.Go(w.bury)
-			if ctx.Err() != nil {
-				return
-			}
-			p.mu.Lock()
-			end = supervise.Idle
-			if w.served || w.inflight > 0 {
-				end = supervise.Served
-			}
-			err = w.reason
-			p.mu.Unlock()
-		} else if e, ok := errors.AsType[*tandem.Error](err); ok && e.Kind != tandem.KindCrash && e.Kind != tandem.KindTimeout {
-			end = supervise.Fatal
-		}
-		d := policy.Next(end, time.Now())
-		if d.GiveUp {
-			p.giveUp(place, err)
-			return
-		}
-		select {
-		case <-time.After(d.Wait):
-		case <-ctx.Done():
-		}
-	}
-}
-
-// admit lets a started worker take tasks, unless there are to be fewer by now. In mode auto an async handler may need fewer of them.
-func (p *Pool) admit(w *worker) (surplus bool) {
-	p.mu.Lock()
-	p.fit() // the mode may be known only now
-	if w.place >= p.wanted() {
-		p.mu.Unlock()
-		return true
-	}
-	if !w.dead && !w.retired {
-		p.workers = append(p.workers, w)
-		w.setWindow(min(windowFor(w.parallel, p.service), 2*w.parallel))
-	}
-	var do chores
-	p.pump(&do)
-	p.room.Broadcast()
-	p.setReady()
-	p.mu.Unlock()
-	ready := "ready, pid " + strconv.Itoa(w.process.PID())
-	if m := p.cfg.Caps.Memory; m > 0 {
-		ready += ", memory " + proc.Bytes(m) + " (" + string(w.process.Memory()) + ")"
-	}
-	p.event(w.place, "starting", "idle", ready)
-	p.finish(&do, true)
-	return false
-}
-
-// giveUp ends the pool: err says why no worker can be had.
-func (p *Pool) giveUp(place int, err error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if !p.gaveUp {
-		p.gaveUp = true
-		p.err = err
-		if err == nil {
-			p.err = &tandem.Error{Op: "start worker", On: p.cfg.Step, Kind: tandem.KindStart, Message: "the worker ends again and again before it runs anything"}
-		}
-		p.setReady()
-		p.room.Broadcast()
-		p.checkEmpty()
-	}
-}
-
 // start starts a worker and waits until it is ready. The error is a *tandem.Error.
-func (p *Pool) start(ctx context.Context, place int) (*worker, error) {
-	w, err := p.spawn(ctx, place, p.limitsOf())
+func (p *Pool) start(ctx context.Context, place int, life *supervise.Life) (*worker, error) {
+	w, err := p.spawn(ctx, place, life, p.limitsOf())
 	if err != nil {
 		if ctx.Err() == nil {
 			err = p.tooSmall(ctx, place, err)
@@ -129,6 +38,7 @@ func (p *Pool) start(ctx context.Context, place int) (*worker, error) {
 		return w, err
 	}
 	w.reading = true
+	p.enlist(place, w)
 	go w.reader()
 	go w.flusher()
 	go w.attend()
@@ -136,7 +46,7 @@ func (p *Pool) start(ctx context.Context, place int) (*worker, error) {
 }
 
 // spawn starts a process with limits and waits until it is ready; nobody reads from it yet.
-func (p *Pool) spawn(ctx context.Context, place int, limits proc.Limits) (*worker, error) {
+func (p *Pool) spawn(ctx context.Context, place int, life *supervise.Life, limits proc.Limits) (*worker, error) {
 	fail := func(err error) (*worker, error) {
 		e, ok := errors.AsType[*tandem.Error](err)
 		if !ok {
@@ -154,7 +64,7 @@ func (p *Pool) spawn(ctx context.Context, place int, limits proc.Limits) (*worke
 		p.giveArenas(mem)
 		return fail(err)
 	}
-	w := &worker{p: p, place: place, sock: sock, mem: mem, ctl: arena.ControlOf(mem.out.Mem),
+	w := &worker{p: p, place: place, life: life, limits: p.cfg.Recycle.Draw(nil), tired: make(chan struct{}, 1), sock: sock, mem: mem, ctl: arena.ControlOf(mem.out.Mem),
 		blocks: arena.NewBlocks(p.cfg.ArenaSize), rbuf: make([]byte, 2*wire.MaxFrame),
 		flushing: make(chan struct{}, 1), wakeRead: make(chan struct{}, 1), leave: make(chan struct{}), readDone: make(chan struct{})}
 	w.ctl.Reset()
@@ -168,14 +78,22 @@ func (p *Pool) spawn(ctx context.Context, place int, limits proc.Limits) (*worke
 		p.giveArenas(mem)
 		return fail(err)
 	}
+	p.seat(w)
+	life.On(supervise.Exec, now())
 	p.isolated(w.process.Isolation())
 	stop := context.AfterFunc(ctx, func() { w.kill(tandem.ExitKilledByUs, stoppedRun) })
 	defer stop()
 	if err := w.handshake(); err != nil {
+		p.enlist(place, nil)
 		w.threads = evidence.Threads(w.process.PID())
 		w.kill(tandem.ExitBoot, err.Error())
-		<-w.process.Done()
+		ended := w.awaitEnd()
 		sock.Close()
+		if !ended { // it is left behind, and keeps its arenas
+			p.event(place, "starting", "unkillable", err.Error())
+			return fail(err)
+		}
+		<-w.process.Done()
 		p.giveArenas(mem)
 		if ctx.Err() == nil {
 			w.bootFailed(err)
@@ -201,17 +119,22 @@ func (p *Pool) environ(place int) []string {
 
 // handshake sends HELLO and reads the answer.
 func (w *worker) handshake() error {
-	hello, err := w.p.hello()
+	w.asked = w.p.hello()
+	hello, err := wire.AppendJSON(nil, wire.Hello, 0, w.asked)
 	if err != nil {
 		return err
 	}
 	if _, err := w.sock.Write(hello); err != nil {
 		return w.diedAtStart()
 	}
-	limit := w.p.cfg.StartTimeout
+	limit, since := w.p.cfg.StartTimeout, now()
 	w.sock.SetReadDeadline(time.Now().Add(limit))
 	for {
 		n, err := w.sock.Read(w.rbuf[w.have:])
+		if left := limit - w.p.patient(since); errors.Is(err, os.ErrDeadlineExceeded) && left > 0 { // it was us who did not run
+			w.sock.SetReadDeadline(time.Now().Add(left))
+			continue
+		}
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			return &tandem.Error{Kind: tandem.KindTimeout, Message: fmt.Sprintf("not ready after %v", limit), Trace: w.process.Tail(),
 				Hint: "does the module do long work while it is imported?"}
@@ -247,19 +170,14 @@ func (w *worker) readied(payload []byte) error {
 	if err := json.Unmarshal(payload, &r); err != nil || r.Protocol != wire.Version {
 		return &tandem.Error{Kind: tandem.KindProtocol, Message: fmt.Sprintf("READY speaks protocol %d, want %d (%v)", r.Protocol, wire.Version, err)}
 	}
-	w.parallel, w.halts = 1, r.Halt
+	w.halts = r.Halt
 	if proc.MayAsk(r.Dump) {
 		w.dump = r.Dump
 	}
-	switch r.Mode {
-	case tandem.Thread:
-		w.parallel = w.p.cfg.Threads
-	case tandem.Async:
-		w.parallel = w.p.cfg.Concurrency
-	case tandem.Process:
-	default:
+	if r.Mode != tandem.Thread && r.Mode != tandem.Async && r.Mode != tandem.Process {
 		return &tandem.Error{Kind: tandem.KindProtocol, Message: fmt.Sprintf("READY with mode %q", r.Mode)}
 	}
+	w.setAtOnce(r)
 	w.p.mu.Lock()
 	if w.p.mode == tandem.Auto || w.place == 0 {
 		w.p.mode = r.Mode
@@ -287,6 +205,9 @@ func (w *worker) diedAtStart() error {
 	case <-time.After(channelGrace):
 		w.kill(tandem.ExitBoot, "it closed its channel before it was ready")
 	}
+	if !w.awaitEnd() {
+		return &tandem.Error{Kind: tandem.KindCrash, Message: "the worker closed its channel before it was ready, was killed, and is still there"}
+	}
 	<-w.process.Done()
 	x := w.process.Exit()
 	e := &tandem.Error{Kind: tandem.KindCrash, Message: "the worker ended before it was ready: " + x.String(), Trace: x.Tail,
@@ -298,6 +219,7 @@ func (w *worker) diedAtStart() error {
 // attend notices the end of the process, also when a child of it keeps the channel open.
 func (w *worker) attend() {
 	<-w.process.Gone()
+	w.life.On(supervise.Gone, now())
 	w.p.end(w, nil)
 }
 
@@ -325,6 +247,7 @@ func (p *Pool) leave(w *worker) {
 	}
 	if !w.dead {
 		w.dead = true
+		w.life.On(supervise.Doubt, now()) // it has closed its channel; whether it is gone, the kernel will say
 		if !w.reading {
 			w.reading = true
 			w.wakeRead <- struct{}{} // to read what is left
@@ -334,7 +257,7 @@ func (p *Pool) leave(w *worker) {
 
 // retire lets a worker finish what it has; it gets no more. The mutex is held.
 func (p *Pool) retire(w *worker) {
-	if !w.retired {
+	if w.life.On(supervise.Drain, now()) {
 		p.leaving = append(p.leaving, w)
 	}
 	w.retired = true
@@ -365,7 +288,10 @@ func (w *worker) drain() {
 // bury waits for the end of a worker that left, gives back what it had not started and settles what it was running.
 func (w *worker) bury() {
 	w.linger(w.p.run)
-	<-w.process.Gone()
+	if !w.awaitEnd() {
+		w.abandon()
+		return
+	}
 	w.sock.SetDeadline(time.Now().Add(200 * time.Millisecond)) // all there is to read is there; a child may keep the channel open
 	<-w.readDone
 	<-w.process.Done()
@@ -383,6 +309,7 @@ func (w *worker) bury() {
 	var do chores
 	p.mu.Lock()
 	p.stats.CPU += exit.CPU
+	p.delist(w)
 	if i := slices.Index(p.leaving, w); i >= 0 {
 		p.leaving = slices.Delete(p.leaving, i, i+1)
 	}
@@ -395,17 +322,18 @@ func (w *worker) bury() {
 		why = w.reason.Message
 	}
 	hurt := p.inherit(w, exit, stack, &do)
-	died := hurt || held && !w.draining || w.reason != nil || !w.retired && !w.bye
-	if died {
-		p.stats.Crashes++
-	}
+	died := p.tally(w, exit, hurt || held && !w.draining || w.reason != nil)
 	died = w.worthReport(died)
 	w.flushClosed()
 	p.pump(&do)
 	p.checkEmpty()
 	p.mu.Unlock()
 	w.sock.Close()
+	w.life.On(supervise.Buried, now())
 	p.event(w.place, "draining", "dead", why)
+	if w.tiredOf != "" {
+		p.recycledPlace(w.place)
+	}
 	if died {
 		w.report(exit, stack)
 	}

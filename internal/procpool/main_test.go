@@ -1,6 +1,7 @@
 package procpool
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"iter"
@@ -75,6 +76,9 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 2 && os.Args[1] == "evil" {
 		evil(os.Args[2])
 	}
+	if len(os.Args) > 1 && os.Args[1] == "app" {
+		app(os.Args[2:])
+	}
 	sdk.Main()
 	os.Setenv("GORACE", "atexit_sleep_ms=0") // or each worker takes a second to end
 	goleak.VerifyTestMain(m)
@@ -119,6 +123,20 @@ func behave(_ context.Context, s string) (string, error) {
 			hogged = append(hogged, b)
 		}
 		time.Sleep(20 * time.Second)
+	case "note": // note FILE WHAT…: says in FILE that it has begun
+		file, rest, _ := strings.Cut(arg, " ")
+		f, err := os.OpenFile(file, os.O_APPEND|os.O_WRONLY|os.O_CREATE, 0o644)
+		if err != nil {
+			return "", err
+		}
+		defer f.Close()
+		if _, err := fmt.Fprintln(f, s); err != nil {
+			return "", err
+		}
+		return behave(nil, rest)
+	case "grow": // for good
+		n, _ := strconv.Atoi(arg)
+		hoard = append(hoard, bytes.Repeat([]byte{1}, n<<20))
 	case "panic":
 		panic("oh")
 	case "panic-beside":
@@ -149,11 +167,12 @@ func spin(s string) {
 }
 
 var hogged [][]byte
+var hoard [][]byte
 
 func parse(fields []int, i int) int { return fields[i] }
 
 func testConfig(handler string) Config {
-	return Config{Step: "test", Argv: []string{os.Args[0]}, Handler: handler, Workers: 2, ArenaSize: 64 << 20}
+	return Config{Step: "test", Argv: []string{os.Args[0]}, Handler: handler, Workers: 2, ArenaSize: 64 << 20, Measure: true}
 }
 
 // started runs a pool for the length of the test.

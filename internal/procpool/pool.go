@@ -14,7 +14,7 @@ package procpool
 import (
 	"cmp"
 	"context"
-	"fmt"
+	"strconv"
 	"sync"
 	"time"
 
@@ -22,6 +22,7 @@ import (
 	"tandem/internal/arena"
 	"tandem/internal/evidence"
 	"tandem/internal/proc"
+	"tandem/internal/supervise"
 	"tandem/internal/wire"
 )
 
@@ -42,6 +43,7 @@ type Config struct {
 	Output      string      // "json" or "pickle"; empty means json
 	Kwargs      bool        // values are objects of named arguments
 	Batch       bool        // values are lists; the handler gives one value for each element
+	Measure     bool        // workers tell where the time of tasks goes, as far as they can
 	Budget      int         // threads that numeric libraries may start in each worker; zero leaves the environment alone
 	Isolation   proc.Isolation
 	Run         string // id of the run, TANDEM_RUN_ID of the workers; may be empty
@@ -49,6 +51,9 @@ type Config struct {
 	Timeout      time.Duration // for one attempt; zero means none
 	Caps         tandem.Caps   // what one attempt may use; those of processor time are told apart only in workers that run one task at a time
 	CoreDir      string        // where core files are moved; empty leaves them where the kernel wrote them
+	Recycle      Recycle       // when workers are replaced though nothing is wrong; zero means never
+	Once         bool          // a task that a worker may have begun is never run again
+	NoTrial      bool          // tasks that ran together in a worker that died are not run again alone: all of them crashed
 	StartTimeout time.Duration // until READY; zero means 60 s
 	AskWithin    time.Duration // for a worker to say where it is before a timeout kills it; zero means 300 ms
 	Grace        time.Duration // for a drain, or for an answer to CANCEL; zero means 1 s
@@ -81,33 +86,45 @@ type Pool struct {
 	cfg   Config
 	ready chan struct{}
 
-	mu       sync.Mutex
-	room     sync.Cond                 // a place in pending, or the end; guarded by mu
-	waiting  int                       // callers in room.Wait
-	workers  []*worker                 // that can take tasks
-	leaving  []*worker                 // that take no more and may still run some
-	size     int                       // workers there should be
-	loops    int                       // the same when mode auto has turned out to be async
-	places   []context.CancelCauseFunc // of those that run, by number; nil where none does
-	owned    sync.WaitGroup            // places and the watch
-	run      context.Context           // of the places; nil before Run
-	pending  fifo                      // accepted, not given to a worker
-	held     int                       // accepted, not completed
-	window   int                       // sum of the workers' windows
-	mode     tandem.Mode
-	closed   bool
-	ended    bool // Run has returned or is about to: nothing is accepted
-	isReady  bool
-	err      error         // why the pool gave up
-	empty    chan struct{} // closed when closed and held == 0, or when the pool gave up
-	gaveUp   bool
-	stop     context.Context // Run's: done when the run is stopped rather than finished
-	stats    tandem.PoolState
-	service  time.Duration // moving average of the service time
-	arenas   []*arenas     // for the next worker
+	mu      sync.Mutex
+	room    sync.Cond                 // a place in pending, or the end; guarded by mu
+	waiting int                       // callers in room.Wait
+	workers []*worker                 // that can take tasks
+	leaving []*worker                 // that take no more and may still run some
+	latest  []*worker                 // by place, the one that was ready last; nil where none was
+	size    int                       // workers there should be
+	loops   int                       // the same when mode auto has turned out to be async
+	atOnce  int                       // tasks each of them is to run at a time; 0 before Retune
+	places  []context.CancelCauseFunc // of those that run, by number; nil where none does
+	owned   sync.WaitGroup            // places and the watch
+	run     context.Context           // of the places; nil before Run
+	pending fifo                      // accepted, not given to a worker
+	held    int                       // accepted, not completed
+	window  int                       // sum of the workers' windows
+	mode    tandem.Mode
+	closed  bool
+	ended   bool // Run has returned or is about to: nothing is accepted
+	isReady bool
+	err     error         // why the pool gave up
+	empty   chan struct{} // closed when closed and held == 0, or when the pool gave up
+	gaveUp  bool
+	stop    context.Context // Run's: done when the run is stopped rather than finished
+	stats   tandem.PoolState
+	service time.Duration // moving average of the service time
+	arenas  []*arenas     // for the next worker
+
+	sup      supervise.Pool
+	clock    supervise.Clock
+	down     error                // why no worker can be started, while the breaker is not closed
+	turn     chan struct{}        // closed and made anew when places may start that had to wait
+	asleep   []chan struct{}      // of places that wait for something to do
+	trial    fifo                 // suspects
+	accused  map[*tandem.Task]int // how often a worker died under it
+	judge    *worker              // runs suspects
 	lost     map[*tandem.Task]int
 	lastSeen int64
 	memory   evidence.Memory
+	roll     roll
 
 	booting sync.Mutex // guards what follows
 	tried   bool       // it is known whether the limit of memory keeps workers from starting
@@ -116,7 +133,7 @@ type Pool struct {
 
 // New makes a pool; nothing runs before Run.
 func New(cfg Config) *Pool {
-	p := &Pool{cfg: cfg.withDefaults(), ready: make(chan struct{}), empty: make(chan struct{})}
+	p := &Pool{cfg: cfg.withDefaults(), ready: make(chan struct{}), empty: make(chan struct{}), turn: make(chan struct{})}
 	p.size, p.loops = p.cfg.Workers, p.cfg.Loops
 	p.room.L = &p.mu
 	p.mode = p.cfg.Mode
@@ -162,10 +179,12 @@ func (p *Pool) Run(ctx context.Context) error {
 func (p *Pool) cancelRest(cause error) {
 	p.mu.Lock()
 	var rest []*tandem.Task
-	for t, ok := p.pending.pop(); ok; t, ok = p.pending.pop() {
-		t.Result = canceled(cause)
-		p.forget(t)
-		rest = append(rest, t)
+	for _, q := range []*fifo{&p.trial, &p.pending} {
+		for t, ok := q.pop(); ok; t, ok = q.pop() {
+			t.Result = canceled(cause)
+			p.forget(t)
+			rest = append(rest, t)
+		}
 	}
 	p.held -= len(rest)
 	p.mu.Unlock()
@@ -215,15 +234,20 @@ func isClosed(c <-chan struct{}) bool {
 func (p *Pool) State() tandem.PoolState {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	return p.state()
+}
+
+// state is State with the mutex held.
+func (p *Pool) state() tandem.PoolState {
 	s := p.stats
 	s.Mode, s.Running = p.mode, p.held
 	s.Workers, s.Failed = p.wanted(), p.gaveUp
-	s.Threads = 1
-	switch p.mode {
-	case tandem.Thread:
-		s.Threads = p.cfg.Threads
-	case tandem.Async:
-		s.Threads = p.cfg.Concurrency
+	s.Threads, s.Most = p.each(), p.changes()
+	if p.cfg.Mode == tandem.Auto && p.mode != tandem.Async && p.atOnce > 0 {
+		s.Mode = tandem.Process
+		if p.atOnce > 1 {
+			s.Mode = tandem.Thread
+		}
 	}
 	s.Concurrency = s.Workers * s.Threads
 	return s
@@ -239,7 +263,11 @@ func (p *Pool) wanted() int {
 
 func (p *Pool) event(worker int, from, to, reason string) {
 	if p.cfg.OnEvent != nil {
-		p.cfg.OnEvent(tandem.Event{Time: time.Now(), What: "worker", ID: fmt.Sprintf("%s/%d", p.cfg.Step, worker+1), From: from, To: to, Reason: reason})
+		what, id := "worker", p.cfg.Step+"/"+strconv.Itoa(worker+1)
+		if worker < 0 {
+			what, id = "step", p.cfg.Step
+		}
+		p.cfg.OnEvent(tandem.Event{Time: time.Now(), What: what, ID: id, From: from, To: to, Reason: reason})
 	}
 }
 
@@ -305,13 +333,19 @@ func complete(ended []*tandem.Task) {
 	}
 }
 
-// hello is the first frame for a worker.
-func (p *Pool) hello() ([]byte, error) {
-	return wire.AppendJSON(nil, wire.Hello, 0, wire.HelloBody{
+// hello is what a worker is to be.
+func (p *Pool) hello() wire.HelloBody {
+	h := wire.HelloBody{
 		Protocol: wire.Version, Step: p.cfg.Step, Handler: p.cfg.Handler, Dir: p.cfg.Home, Mode: p.cfg.Mode,
 		Threads: p.cfg.Threads, Concurrency: p.cfg.Concurrency, Output: p.cfg.Output, Kwargs: p.cfg.Kwargs, Batch: p.cfg.Batch,
-		Control: arena.ControlSize, InArena: p.cfg.ArenaSize, OutArena: p.cfg.ArenaSize,
-	})
+		Control: arena.ControlSize, InArena: p.cfg.ArenaSize, OutArena: p.cfg.ArenaSize, Measure: p.cfg.Measure,
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.atOnce > 0 {
+		h.Threads, h.Concurrency = p.atOnce, min(p.atOnce, arena.MaxSlots)
+	}
+	return h
 }
 
 var _ tandem.Pool = (*Pool)(nil)

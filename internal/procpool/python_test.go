@@ -66,7 +66,7 @@ func pyConfig(t testing.TB, handler string) Config {
 	if err := errors.Join(os.CopyFS(dir, python.Worker), os.WriteFile(filepath.Join(dir, "handlers.py"), []byte(pyHandlers), 0o644)); err != nil {
 		t.Fatal(err)
 	}
-	return Config{Step: "py", Argv: []string{path, "-c", fmt.Sprintf(python.Start, `"`+dir+`"`)},
+	return Config{Step: "py", Measure: true, Argv: []string{path, "-c", fmt.Sprintf(python.Start, `"`+dir+`"`)},
 		Handler: "handlers.py:" + handler, Home: dir, Workers: 2}
 }
 

@@ -24,6 +24,7 @@ type answer struct {
 	service time.Duration
 	value   tandem.Value
 	err     *wire.ErrorBody
+	used    *tandem.Usage // of a MEASURED, which has nothing else
 }
 
 // reader is the worker's own goroutine for reading. It rests while nothing is in flight, so that a direct caller can read itself.
@@ -111,6 +112,7 @@ func (w *worker) handle() error {
 	}
 	w.progress = p.lastSeen
 	w.setWindowNow()
+	p.tireDone(w)
 	p.pump(&do)
 	p.checkEmpty()
 	p.mu.Unlock()
@@ -125,7 +127,7 @@ func (w *worker) ended(n int) []*tandem.Task { return make([]*tandem.Task, 0, n)
 func (w *worker) setWindowNow() {
 	if !w.dead && !w.retired && !w.suspect {
 		// Doubling from a small start: one quick item does not make a hundred wait behind the next, which may be slow.
-		w.setWindow(min(windowFor(w.parallel, w.p.service), max(2*w.window, 2*w.parallel)))
+		w.setWindow(min(w.most(), max(2*w.window, 2*w.atOnce)))
 	}
 }
 
@@ -143,6 +145,12 @@ func (w *worker) decode(f wire.Frame) error {
 			_ = json.Unmarshal(b, &e)
 		}
 		return &wire.Fault{Reason: "the worker gave up: " + e.Message}
+	case f.Type == wire.Measured && w.measures:
+		u, err := f.Usage()
+		if err == nil {
+			w.answers = append(w.answers, answer{id: f.ID, used: &u})
+		}
+		return err
 	case f.Type != wire.Result && f.Type != wire.Error:
 		return &wire.Fault{Reason: fmt.Sprintf("%v frame from a worker that is ready", f.Type)}
 	}
@@ -199,6 +207,13 @@ func (w *worker) carve(b []byte) []byte {
 // settle applies an answer to its task.
 func (p *Pool) settle(w *worker, a *answer, do *chores) error {
 	s, i := w.find(a.id)
+	if a.used != nil {
+		p.stats.Used.Add(*a.used)
+		if s != nil {
+			s.used = a.used
+		}
+		return nil
+	}
 	if s == nil && w.recalled {
 		return nil
 	}
@@ -228,8 +243,15 @@ func (p *Pool) settle(w *worker, a *answer, do *chores) error {
 	w.bulky = w.bulky || len(a.value.Data) > keepWarm/4
 	p.service += (min(a.service, time.Second) - p.service) / 8
 	p.stats.Service += a.service
-	w.served = true
+	w.ran += a.service
+	if !w.served {
+		w.served = true
+		p.proved()
+	}
 	w.done++
+	if a.failed {
+		p.stats.Errors++
+	}
 	if t != nil {
 		p.attempted(t)
 		p.forget(t)
@@ -239,6 +261,7 @@ func (p *Pool) settle(w *worker, a *answer, do *chores) error {
 			e.Message, e.Hint = overOutput(s.given, p.cfg.Caps.Output)
 			t.Result = tandem.Result{Outcome: tandem.Failed, Service: a.service, Err: e}
 		}
+		p.weigh(s, t)
 		p.held--
 		do.ended = append(do.ended, t)
 	}
@@ -284,6 +307,9 @@ func (w *worker) result(s *slot, a *answer) tandem.Result {
 func (p *Pool) forget(t *tandem.Task) {
 	if len(p.lost) > 0 {
 		delete(p.lost, t)
+	}
+	if len(p.accused) > 0 {
+		delete(p.accused, t)
 	}
 }
 

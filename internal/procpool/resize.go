@@ -5,11 +5,11 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"strconv"
 	"time"
 
 	"tandem"
 	"tandem/internal/arena"
+	"tandem/internal/supervise"
 	"tandem/internal/wire"
 )
 
@@ -27,12 +27,7 @@ var errSurplus = errors.New("the pool needs fewer workers")
 func (p *Pool) Resize(n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.cfg.Mode == tandem.Auto && p.mode == tandem.Async {
-		p.loops = max(n, 1)
-	} else {
-		p.size = max(n, 1)
-	}
-	p.fit()
+	p.setSize(n)
 	p.room.Broadcast()
 }
 
@@ -64,14 +59,17 @@ func (p *Pool) fit() {
 }
 
 // dismiss lets a worker finish what it runs; then it is to go.
-func (p *Pool) dismiss(w *worker) {
+func (p *Pool) dismiss(w *worker, why string) {
 	var do chores
 	p.mu.Lock()
+	if w.dead {
+		p.mu.Unlock()
+		return
+	}
 	p.retire(w)
 	w.sayDrain(&do)
-	want := p.wanted()
 	p.mu.Unlock()
-	p.event(w.place, "idle", "draining", "the pool has "+strconv.Itoa(want)+" workers now")
+	p.event(w.place, "idle", "draining", why)
 	p.finish(&do, true)
 }
 
@@ -111,6 +109,9 @@ func (w *worker) linger(run context.Context) {
 			return
 		case <-tick.C:
 		}
+		if w.life.State() == supervise.Killing {
+			return
+		}
 		var do chores
 		now := arena.Now()
 		p.mu.Lock()
@@ -119,14 +120,17 @@ func (w *worker) linger(run context.Context) {
 			if started != begun || w.busy() {
 				moved = now
 			}
-			if w.draining && w.halts && !w.recalled && started == begun {
+			if w.draining && w.halts && !w.recalled && !p.cfg.Once && started == begun {
 				p.recall(w, &do)
 			}
 			begun = started
 		}
 		p.mu.Unlock()
 		p.finish(&do, true)
-		if now-moved > int64(p.cfg.Grace) {
+		p.mu.Lock()
+		still := p.elapsed(moved, now) > int64(p.cfg.Grace)
+		p.mu.Unlock()
+		if still {
 			w.killLeft() // it has ended all it could end, or hangs in handlers whose time is up
 		}
 	}
@@ -166,6 +170,6 @@ func (p *Pool) giveBack(w *worker, slots []uint32) {
 	for _, i := range slots {
 		t := w.slots[i].task
 		w.drop(i)
-		p.pending.unpop(t)
+		p.putBack(t)
 	}
 }

@@ -22,6 +22,7 @@ func (p *Pool) watch(ctx context.Context) {
 	defer tick.Stop()
 	p.mu.Lock()
 	p.lastSeen = arena.Now()
+	p.clock.Begin(every, now())
 	p.mu.Unlock()
 	trimmed := arena.Now()
 	looked := trimmed
@@ -29,6 +30,7 @@ func (p *Pool) watch(ctx context.Context) {
 		select {
 		case <-tick.C:
 			now := arena.Now()
+			p.beat(now)
 			if looks > 0 {
 				if p.cfg.Caps.Hang > 0 || p.cfg.Caps.CPUTime > 0 {
 					p.measure()
@@ -40,6 +42,7 @@ func (p *Pool) watch(ctx context.Context) {
 			if now-trimmed > int64(trimEvery) {
 				trimmed = now
 				p.trim()
+				p.age()
 			}
 		case <-ctx.Done():
 			return
@@ -88,7 +91,6 @@ func (p *Pool) trim() {
 func (p *Pool) look(now, late int64) {
 	var do chores
 	p.mu.Lock()
-	p.lastSeen = now
 	for _, w := range slices.Concat(p.workers, p.leaving) {
 		if w.dead || w.suspect {
 			continue
@@ -112,7 +114,7 @@ func (p *Pool) look(now, late int64) {
 			if since < sl.sentAt || since > now+int64(time.Second) {
 				since = sl.sentAt // the page lies: nothing begins before it was sent, or in the future
 			}
-			ran := time.Duration(now - since)
+			ran := time.Duration(p.elapsed(since, now))
 			switch {
 			case p.cfg.Timeout > 0 && ran > p.cfg.Timeout:
 				p.expire(w, i, p.tooLong(), &do)
@@ -156,7 +158,11 @@ func (w *worker) sayCancel(i uint32, do *chores) {
 
 // overdue retires a worker in which a canceled handler still runs: a replacement starts, what else runs in it may finish, what waits in it goes
 // back.
-func (p *Pool) overdue(w *worker, i uint32, gen uint32) {
+func (p *Pool) overdue(w *worker, i uint32, gen uint32, since time.Duration) {
+	if left := p.cfg.Grace - p.patient(since); left > time.Millisecond { // it was us who did not run
+		time.AfterFunc(left, func() { p.overdue(w, i, gen, since) })
+		return
+	}
 	p.mu.Lock()
 	var do chores
 	stuck := !w.dead && w.slots[i].gen == gen
@@ -201,5 +207,5 @@ func (w *worker) silent(now int64) bool {
 			oldest = min(oldest, s.sentAt)
 		}
 	}
-	return now-max(oldest, w.progress) > int64(w.p.cfg.Timeout)+int64(5*time.Second)
+	return w.p.elapsed(max(oldest, w.progress), now) > int64(w.p.cfg.Timeout)+int64(5*time.Second)
 }

@@ -8,6 +8,7 @@ import (
 	"tandem/internal/arena"
 	"tandem/internal/evidence"
 	"tandem/internal/proc"
+	"tandem/internal/supervise"
 )
 
 // Why Tandem kills a worker.
@@ -37,6 +38,7 @@ func (w *worker) kill(as tandem.ExitReason, why string) {
 	if !isClosed(w.process.Gone()) {
 		w.killed.CompareAndSwap(nil, &killing{as, why})
 	}
+	w.life.On(supervise.Kill, now())
 	w.process.Kill()
 }
 
@@ -54,6 +56,9 @@ func (w *worker) killLeft() {
 
 // hear takes what the process writes.
 func (w *worker) hear(stream int, chunk []byte) {
+	if tap := w.tap.Load(); tap != nil {
+		tap.Add(chunk)
+	}
 	if stream == 2 {
 		w.said.Add(chunk)
 		if w.asking.Load() > 0 {
@@ -68,6 +73,9 @@ func (w *worker) hear(stream int, chunk []byte) {
 // doubt takes a worker out of service to kill it, and first asks it where it is; a replacement starts when it is killed, so that never more tasks run than
 // there are places. settle is called with the mutex held once the answer is there; it may be nil. The mutex is held.
 func (p *Pool) doubt(w *worker, settle func(*chores), v verdict) {
+	if !w.life.On(supervise.Doubt, now()) {
+		return // it has ended, or is being killed
+	}
 	as, why := v.as, v.why
 	w.verdict = v
 	w.suspect = true
@@ -85,6 +93,7 @@ func (p *Pool) doubt(w *worker, settle func(*chores), v verdict) {
 		if w.dump == proc.Quit && !isClosed(w.process.Gone()) {
 			w.killed.CompareAndSwap(nil, &killing{as, why}) // it may end by what it is asked with
 		}
+		w.life.On(supervise.Ask, now())
 		if !known {
 			w.ask()
 		}

@@ -9,6 +9,7 @@ import (
 	"tandem/internal/arena"
 	"tandem/internal/evidence"
 	"tandem/internal/proc"
+	"tandem/internal/supervise"
 	"tandem/internal/wire"
 )
 
@@ -18,10 +19,15 @@ type worker struct {
 	p        *Pool
 	place    int
 	process  *proc.Process
+	life     *supervise.Life
 	sock     *proc.Socket
 	mem      *arenas
 	ctl      arena.Control
-	parallel int // tasks the worker runs at a time
+	parallel int // tasks the worker may run at a time, the most there ever were
+	atOnce   int // tasks it is to run at a time now
+	measures bool
+	asked    wire.HelloBody // what it was started with
+	changes  int            // up to so many it can be told to run while it serves; 0 when it cannot
 
 	slots     []slot
 	free      []uint32
@@ -39,23 +45,30 @@ type worker struct {
 	rest      []byte // what did not fit; the flusher's
 	reading   bool   // somebody reads the socket, or is about to
 	dead      bool
-	bulky     bool          // large values went through its arenas since they were trimmed
-	rested    bool          // it was idle when trim looked last
-	retired   bool          // it gets no more tasks
-	draining  bool          // it was told to start nothing more and to go
-	halts     bool          // it looks at the control page's halt before it starts a task
-	recalled  bool          // what it had not started was taken back
-	suspect   bool          // an item's time is up in it, or it is silent: it is asked where it is, then killed
-	answered  chan struct{} // closed when it was asked where it is, because a handler ran on after its time was up; nil before
-	reason    *tandem.Error // why we ended it
-	verdict   verdict       // on what it runs, when it does not show what that is
-	progress  int64         // coarse time of the last answer
+	bulky     bool              // large values went through its arenas since they were trimmed
+	rested    bool              // it was idle when trim looked last
+	retired   bool              // it gets no more tasks
+	draining  bool              // it was told to start nothing more and to go
+	halts     bool              // it looks at the control page's halt before it starts a task
+	recalled  bool              // what it had not started was taken back
+	limits    supervise.Recycle // its own
+	tired     chan struct{}     // tells its place that it is to be replaced, or to go because it is idle
+	tiredOf   string            // why; empty while it is not
+	idleEnd   bool              // it goes because there is nothing to do
+	spared    time.Duration     // it is not recycled before
+	suspect   bool              // an item's time is up in it, or it is silent: it is asked where it is, then killed
+	answered  chan struct{}     // closed when it was asked where it is, because a handler ran on after its time was up; nil before
+	reason    *tandem.Error     // why we ended it
+	verdict   verdict           // on what it runs, when it does not show what that is
+	progress  int64             // coarse time of the last answer
 
 	// What is known when it dies; see words.go.
-	said    evidence.Tail // its standard error
-	asking  atomic.Int32  // what it writes is meant for us
-	asks    sync.Mutex    // one asks at a time
-	dump    int           // the signal that makes it write its stacks; 0 for none
+	said    evidence.Tail                 // its standard error
+	asking  atomic.Int32                  // what it writes is meant for us
+	asks    sync.Mutex                    // one asks at a time
+	tap     atomic.Pointer[evidence.Tail] // takes what it writes while somebody asks from outside; mostly nil
+	byUser  bool                          // a person ends it: what it runs is not to blame
+	dump    int                           // the signal that makes it write its stacks; 0 for none
 	words   sync.WaitGroup
 	softly  *tandem.Stack // where a handler was when its soft limit was over
 	vital   vital
@@ -63,8 +76,9 @@ type worker struct {
 	threads []tandem.ThreadView // the same in the kernel's words
 	killed  atomic.Pointer[killing]
 	before  evidence.Kills
-	begun   int64 // when it was started
-	done    int64 // tasks it has answered
+	begun   int64         // when it was started
+	done    int64         // tasks it has answered
+	ran     time.Duration // their handlers
 	charges []charge
 
 	flushing chan struct{} // wakes the flusher
@@ -97,6 +111,7 @@ type slot struct {
 	asked     bool    // to end, for its soft limit is over
 	expired   bool    // its time is up, and the worker is being asked where it is
 	late      *charge // the task that was here, once it is abandoned
+	used      *tandem.Usage
 }
 
 func (s *slot) id(index uint32) uint64 { return uint64(s.gen)<<32 | uint64(index) }
@@ -113,7 +128,9 @@ func (w *worker) take(t *tandem.Task) uint32 {
 	}
 	s := &w.slots[i]
 	s.task, s.sentAt = t, w.p.lastSeen
-	w.inflight++
+	if w.inflight++; w.inflight == 1 {
+		w.life.On(supervise.Give, time.Duration(w.p.lastSeen))
+	}
 	return i
 }
 
@@ -134,7 +151,9 @@ func (w *worker) drop(i uint32) {
 	}
 	*s = slot{gen: gen, values: s.values[:0]}
 	w.free = append(w.free, i)
-	w.inflight--
+	if w.inflight--; w.inflight == 0 {
+		w.life.On(supervise.Rest, now())
+	}
 }
 
 // find is the slot of an id the worker sent, or nil when it is stale or forged.
@@ -166,7 +185,7 @@ func (w *worker) wake(do *chores) {
 func (w *worker) filled(f fill, do *chores) {
 	s := &w.slots[f.index]
 	if w.dead || w.retired {
-		w.p.pending.unpop(s.task)
+		w.p.putBack(s.task)
 		w.drop(f.index)
 		w.p.pump(do)
 		return
@@ -228,6 +247,14 @@ func windowFor(parallel int, service time.Duration) int {
 		return parallel
 	}
 	return min(max(int(windowTime/service)*parallel, parallel)+parallel, max(maxWindow, 2*parallel))
+}
+
+// most is how many tasks may be inside w now. One that must not run twice is handed over only to be started.
+func (w *worker) most() int {
+	if w.p.cfg.Once {
+		return w.atOnce
+	}
+	return windowFor(w.atOnce, w.p.service)
 }
 
 func (w *worker) setWindow(n int) {

@@ -25,6 +25,9 @@ type Entry struct {
 // JournalPath is where the run's journal is.
 func (e Entry) JournalPath() string { return journalOf(e.Path, e.Run) }
 
+// LanesPath is where the run's picture is, if it has one.
+func (e Entry) LanesPath() string { return filepath.Join(e.Path, lanesName) }
+
 // Strange is something in the directory of runs that is not a run, or a damaged one.
 type Strange struct {
 	Path string

@@ -1,4 +1,5 @@
-// Package runs keeps the directories of the runs on this machine: ROOT/ID/ with run.json, lock, the journal unless the flow names another file, and tmp/.
+// Package runs keeps the directories of the runs on this machine: ROOT/ID/ with run.json, lock, lanes, the journal unless the flow names another
+// file, and tmp/.
 //
 //   - A run that is going on holds a lock of the kernel on its directory, from Create or Open to Close. It is let go when the process ends, however it ends: a
 //     run that is not marked as ended and whose lock is free was stopped, and can be resumed. Process ids are only shown, never believed.
@@ -53,6 +54,7 @@ const (
 	lockName    = "lock"
 	journalName = "journal"
 	tempName    = "tmp"
+	lanesName   = "lanes"
 	maxRecord   = 64 << 20
 )
 
@@ -163,6 +165,9 @@ func (d *Dir) Path() string { return d.path }
 
 // Journal is the path of the run's journal.
 func (d *Dir) Journal() string { return journalOf(d.path, d.run) }
+
+// Lanes is the path of the run's picture.
+func (d *Dir) Lanes() string { return filepath.Join(d.path, lanesName) }
 
 // Temp is the directory for temporary files.
 func (d *Dir) Temp() string { return filepath.Join(d.path, tempName) }

@@ -30,10 +30,13 @@ const (
 	Cancel Type = 6
 	Drain  Type = 7
 	Bye    Type = 8
+
+	Measured Type = 9 // where the time of tasks went; only from workers that were asked
+
 	Grease Type = 240 // and above: read over
 )
 
-var typeNames = [...]string{Hello: "HELLO", Ready: "READY", Task: "TASK", Result: "RESULT", Error: "ERROR", Cancel: "CANCEL", Drain: "DRAIN", Bye: "BYE"}
+var typeNames = [...]string{Hello: "HELLO", Ready: "READY", Task: "TASK", Result: "RESULT", Error: "ERROR", Cancel: "CANCEL", Drain: "DRAIN", Bye: "BYE", Measured: "MEASURED"}
 
 func (t Type) String() string {
 	if t >= Grease {
@@ -94,7 +97,7 @@ func Parse(b []byte) (f Frame, n int, err error) {
 		}
 		return f, int(size), nil
 	}
-	if f.Type < Hello || f.Type > Bye {
+	if f.Type < Hello || f.Type > Measured {
 		return f, 0, fault("unknown frame %v", f.Type)
 	}
 	if k := f.Flags.Kind(); f.Flags&unused != 0 || k > tandem.List || k == tandem.List && f.Type != Task {

@@ -25,6 +25,7 @@ type HelloBody struct {
 	Control     int64       `json:"control"`
 	InArena     int64       `json:"in_arena"`
 	OutArena    int64       `json:"out_arena"`
+	Measure     bool        `json:"measure,omitempty"` // it may send MEASURED
 }
 
 // ReadyBody is the payload of READY.
@@ -33,8 +34,10 @@ type ReadyBody struct {
 	PID      int         `json:"pid"`
 	Mode     tandem.Mode `json:"mode"`
 	Language string      `json:"language"`
-	Halt     bool        `json:"halt,omitempty"` // it looks at the control page's halt before it starts a task
-	Dump     int         `json:"dump,omitempty"` // the signal that makes it write the stacks of its threads to standard error; 0 for none
+	Halt     bool        `json:"halt,omitempty"`    // it looks at the control page's halt before it starts a task
+	Measure  bool        `json:"measure,omitempty"` // it sends MEASURED
+	AtOnce   int         `json:"at_once,omitempty"` // it looks at the control page for how many tasks to run at a time, up to so many; 0 when it does not
+	Dump     int         `json:"dump,omitempty"`    // the signal that makes it write the stacks of its threads to standard error; 0 for none
 }
 
 // ErrorBody is the JSON of ERROR.

@@ -8,7 +8,9 @@ from time import sleep
 from .frames import BLOB, BYTES, CANCEL, DRAIN, INLINE, KIND, LIST, MAX_FRAME, MORE, NONE, RESULT, TASK, BadFrame, leave, result, span_in, span_out, split
 from .values import TooLarge
 
-RELEASED, HALT, STARTED, FINISHED, SLOTS = 8, 9, 16, 17, 64  # words of the control page
+RELEASED, HALT, AT_ONCE, STARTED, FINISHED, SLOTS = 8, 9, 10, 16, 17, 64  # words of the control page
+MOST = 4064  # its slots
+MOST = 4064  # slots of the control page
 
 
 class Channel:
@@ -28,11 +30,20 @@ class Channel:
 
     def receive(self):
         """Reads once and gives what became whole: [(type, kind, id, bytes)]. For the modes that run several tasks at a time."""
-        view = memoryview(self.buf)
-        n = self.sock.recv_into(view[self.have :])
+        n = self.sock.recv_into(memoryview(self.buf)[self.have :])
         if not n:
             leave(0)
         self.have += n
+        return self.take()
+
+    def put_back(self, data):
+        """Bytes that were read and not run: take gives them first."""
+        self.buf[: len(data)] = data
+        self.have = len(data)
+
+    def take(self):
+        """What is whole of what was read."""
+        view = memoryview(self.buf)
         found, taken = split(self.buf, self.have)
         if taken:
             rest = self.have - taken

@@ -3,7 +3,7 @@ import os
 import sys
 from struct import Struct
 
-HELLO, READY, TASK, RESULT, ERROR, CANCEL, DRAIN, BYE, GREASE = 1, 2, 3, 4, 5, 6, 7, 8, 240
+HELLO, READY, TASK, RESULT, ERROR, CANCEL, DRAIN, BYE, MEASURED, GREASE = 1, 2, 3, 4, 5, 6, 7, 8, 9, 240
 NULL, BYTES, TEXT, JSON, PICKLE, LIST = range(6)
 KIND, BLOB, MORE, NONE = 7, 8, 16, 32
 HEADER, MAX_FRAME, INLINE = 16, 256 << 10, 8 << 10
@@ -39,7 +39,7 @@ def check(length, typ, flags, method):
         raise BadFrame(f"length {length}, want {HEADER} to {MAX_FRAME}")
     if typ >= GREASE:
         return
-    if not HELLO <= typ <= BYE:
+    if not HELLO <= typ <= MEASURED:
         raise BadFrame(f"type {typ}")
     kind = flags & KIND
     if flags & 0xC0 or kind > LIST or kind == LIST and typ != TASK:

@@ -1,30 +1,32 @@
 """Mode async: one event loop runs many tasks; a send never blocks it, except when a large result waits for room in the out-arena."""
 from time import monotonic_ns
 
-from .channel import FINISHED, HALT, SLOTS, STARTED
+from .channel import AT_ONCE, FINISHED, HALT, MOST, SLOTS, STARTED
 from .frames import BYE, BYTES, CANCEL, DRAIN, TASK, BadFrame, head, leave, leave_over, pack_error
 from .values import TooLarge, end_view, error_body
 
-MOST = 4064  # slots of the control page
+BEAT = 0.05  # seconds between two looks whether the loop still turns
+LATE_NS = 250_000_000  # without one, it is told that it does not
 
 
-def serve(ch, f, how, decode, encode, kwargs, concurrency):
-    """Runs `concurrency` calls of f at a time until DRAIN."""
+def serve(ch, f, how, decode, encode, kwargs, concurrency, measure=False):
+    """Runs `concurrency` calls of f at a time until DRAIN, or as many as the control page says."""
     import asyncio
 
-    asyncio.run(Loop(ch, f, how, decode, encode, kwargs, min(concurrency, MOST)).run())
+    asyncio.run(Loop(ch, f, how, decode, encode, kwargs, min(concurrency, MOST), measure).run())
 
 
 class Loop:
     """All of it belongs to the event loop's one thread."""
 
-    def __init__(self, ch, f, how, decode, encode, kwargs, concurrency):
+    def __init__(self, ch, f, how, decode, encode, kwargs, concurrency, measure=False):
         from collections import deque
 
         self.ch, self.f, self.how, self.decode, self.encode, self.kwargs = ch, f, how, decode, encode, kwargs
         self.out, self.rest, self.scheduled = [], b"", False
         self.waiting, self.running = deque(), {}
-        self.free = list(range(concurrency - 1, -1, -1))
+        self.free, self.most = list(range(MOST - 1, -1, -1)), concurrency
+        self.measure, self.meter, self.beating = measure, None, False
         self.started = self.finished = 0
         self.draining = self.done = False
 
@@ -34,6 +36,10 @@ class Loop:
         self.loop = asyncio.get_running_loop()
         self.canceled = asyncio.CancelledError
         self.ch.sock.setblocking(False)
+        if self.measure:
+            from .meter import LoopMeter
+
+            self.meter = LoopMeter()
         self.loop.add_reader(3, self.read)
         await self.loop.create_future()  # the process ends in leave
 
@@ -61,7 +67,8 @@ class Loop:
         if control[HALT]:
             self.waiting.clear()
             self.draining = True
-        while self.waiting and self.free:
+        most = control[AT_ONCE] or self.most
+        while self.waiting and self.free and len(self.running) < most:
             kind, ident, data = self.waiting.popleft()
             slot = self.free.pop()
             begun = monotonic_ns()
@@ -70,9 +77,22 @@ class Loop:
             control[SLOTS + 2 * slot] = ident
             control[SLOTS + 2 * slot + 1] = begun
             self.running[ident] = self.loop.create_task(self.one(slot, kind, ident, data, begun))
+        if self.meter and self.running and not self.beating:
+            self.beating = True
+            self.meter.begin(monotonic_ns())
+            self.loop.call_later(BEAT, self.beat)
         if self.draining and not self.running and not self.done:
             self.done = True
             self.add(head.pack(16, BYE, 0, 0, 0))
+
+    def beat(self):
+        """The loop turns; how late it is says how long a task kept it from turning."""
+        self.meter.turn(monotonic_ns(), BEAT)
+        if self.running:
+            self.loop.call_later(BEAT, self.beat)
+        else:
+            self.beating = False
+        self.add(self.meter.tell(self.finished))
 
     async def one(self, slot, kind, ident, data, begun):
         f, control = self.f, self.ch.control
@@ -98,6 +118,9 @@ class Loop:
         control[SLOTS + 2 * slot + 1] = 0
         self.finished += 1
         control[FINISHED] = self.finished
+        if self.meter and begun + took - self.meter.beaten >= LATE_NS:  # nothing gives the loop a turn
+            self.meter.turn(begun + took, BEAT)
+            self.add(self.meter.tell(self.finished))
         self.add(self.frame_of(ident, took, got))
         del self.running[ident]
         self.free.append(slot)

@@ -2,7 +2,7 @@
 from _thread import allocate_lock, start_new_thread
 from time import monotonic_ns, sleep
 
-from .channel import FINISHED, HALT, SLOTS, STARTED, Outbox
+from .channel import AT_ONCE, FINISHED, HALT, SLOTS, STARTED, Outbox
 from .frames import BLOB, BYE, CANCEL, DRAIN, GREASE, INLINE, KIND, MAX_FRAME, RESULT, TASK, BadFrame, check, head, leave, leave_over, pack_error, result
 from .values import TooLarge, end_view, error_body
 
@@ -10,8 +10,10 @@ FLUSH_BYTES, FLUSH_NS = 64 << 10, 100_000
 NAP, QUIET = 0.005, 20  # seconds between two looks; looks without anything sent after which the nudge sleeps
 
 
-def serve(ch, call, decode, encode, kwargs, raw):
-    """Runs tasks until DRAIN. raw: the kind that needs no decoding. Everything it needs per task is a local name: this loop decides what a task costs."""
+def serve(ch, call, decode, encode, kwargs, raw, measure=False):
+    """Runs tasks until DRAIN, or until Tandem wants several at a time: then it returns what was read and not run, and the outbox.
+
+    raw: the kind that needs no decoding. Everything it needs per task is a local name: this loop decides what a task costs."""
     control = ch.control
     recv_into = ch.sock.recv_into
     unpack, pack = head.unpack_from, result.pack
@@ -25,6 +27,11 @@ def serve(ch, call, decode, encode, kwargs, raw):
     started = finished = 0
     generator = type(x for x in ())
     views, lent = ch.views, None
+    meter, span, last, counted = None, False, 0, 0
+    if measure:
+        from .meter import EVERY_NS, Meter
+
+        meter = Meter(add, flush, lambda: control[SLOTS + 1])
 
     while True:
         n = recv_into(view[have:])
@@ -34,6 +41,9 @@ def serve(ch, call, decode, encode, kwargs, raw):
         off = 0
         first = 0  # when the first unsent result was begun
         clock = now()
+        if meter is not None and clock - last >= EVERY_NS:
+            span, last, counted = True, clock, finished
+            meter.begin(clock)
         while have - off >= 16:
             length, typ, flags, method, ident = unpack(buf, off)
             end = off + length
@@ -83,6 +93,9 @@ def serve(ch, call, decode, encode, kwargs, raw):
             finished += 1
             control[FINISHED] = finished
             took = t - clock
+            if span and took >= EVERY_NS and finished - counted == 1:
+                span = False
+                meter.end(t, 1, ident)  # in front of its answer
             if kind >= 0 and len(data) <= INLINE:
                 n = 24 + len(data)
                 add(pack(n, RESULT, kind, 0, ident, took) + data)
@@ -105,16 +118,29 @@ def serve(ch, call, decode, encode, kwargs, raw):
                 first = clock
             clock = t
             if pending > FLUSH_BYTES or t - first > FLUSH_NS:
+                if span:
+                    span = False
+                    meter.end(t, finished - counted, 0)
                 flush()
                 if control[HALT]:
                     bye(box)
+                if control[AT_ONCE] > 1:
+                    return bytes(view[off:have]), box, meter, finished
                 pending = first = 0
                 clock = now()
+                if meter is not None and clock - last >= EVERY_NS and have > off:
+                    span, last, counted = True, clock, finished
+                    meter.begin(clock)
             elif not nudge.armed and have - off >= 16:
                 nudge.arm()
+        if span:
+            span = False
+            meter.end(now(), finished - counted, 0)
         flush()
         if control[HALT]:
             bye(box)
+        if control[AT_ONCE] > 1:
+            return bytes(view[off:have]), box, meter, finished
         pending = 0
         if off:
             rest = have - off

@@ -4,7 +4,7 @@ import os
 import sys
 from _socket import socket as Socket
 
-from .channel import Channel
+from .channel import MOST, Channel
 from .frames import BYTES, HEADER, HELLO, MAX_FRAME, READY, BadFrame, check, grease, head, leave, leave_over, pack_error
 from .handlers import flavour, load, wants_view
 from .values import HERE, Refused, decode, encoder
@@ -77,12 +77,13 @@ def run(sock):
     try:
         sys.meta_path.append(Names)
         f, how, mode = start(hello)
+        measure = bool(hello.get("measure"))
         kwargs, batch = bool(hello.get("kwargs")), bool(hello.get("batch"))
         ch = Channel(sock, hello, wants_view(f) and not kwargs and not batch)
     except Refused as e:
         sock.sendall(pack_error(0, 0, e.body))
         leave(1)
-    ready = json.dumps({"protocol": 1, "pid": os.getpid(), "mode": mode, "language": "python %d.%d.%d" % sys.version_info[:3], "halt": True, "dump": dump}).encode()
+    ready = json.dumps({"protocol": 1, "pid": os.getpid(), "mode": mode, "language": "python %d.%d.%d" % sys.version_info[:3], "halt": True, "dump": dump, "measure": measure, "at_once": MOST}).encode()
     sock.sendall(head.pack(HEADER + len(ready), READY, 0, 0, 0) + ready + grease())
     encode, unpack, raw = encoder(hello.get("output", "json")), decode, BYTES
     if mode == "async":
@@ -90,7 +91,7 @@ def run(sock):
 
         if batch:
             f, how, unpack = in_batches(f, how, kwargs, True)
-        serve(ch, f, how, unpack, encode, kwargs, hello.get("concurrency") or 64)
+        serve(ch, f, how, unpack, encode, kwargs, hello.get("concurrency") or 64, measure)
         return
     from . import process
 
@@ -101,9 +102,13 @@ def run(sock):
     if mode == "thread":
         from .threads import serve
 
-        serve(ch, call, unpack, encode, kwargs, max(1, hello.get("threads", 1)))
+        serve(ch, call, unpack, encode, kwargs, max(1, hello.get("threads", 1)), measure)
     else:
-        process.serve(ch, call, unpack, encode, kwargs, raw)
+        rest, box, meter, done = process.serve(ch, call, unpack, encode, kwargs, raw, measure)
+        from .threads import serve
+
+        ch.put_back(rest)
+        serve(ch, call, unpack, encode, kwargs, 1, measure, box, meter, done)
 
 
 class Names:

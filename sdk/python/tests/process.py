@@ -13,7 +13,7 @@ from tandem_worker.frames import BLOB, ERROR, GREASE, HELLO, MORE, NONE, READY, 
 CONTROL, ARENA = 65536, 1 << 20
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 HANDLERS = os.path.join(ROOT, "tests", "handlers.py")
-NAMES = {READY: "READY", RESULT: "RESULT", ERROR: "ERROR", 8: "BYE"}
+NAMES = {READY: "READY", RESULT: "RESULT", ERROR: "ERROR", 8: "BYE", 9: "MEASURED"}
 
 
 class Process:

@@ -3,6 +3,7 @@ import json
 import os
 import unittest
 
+from tandem_worker import meter as measured
 from tandem_worker.frames import BadFrame, split
 
 from .process import ARENA, BLOB, CONTROL, HANDLERS, MORE, NAMES, NONE, ROOT, Process, span_out
@@ -56,7 +57,7 @@ class Transcripts(unittest.TestCase):
         else:
             self.check(w, w.next(), **want)
 
-    def check(self, w, frame, type, id=0, kind=None, value=None, repeat=None, blob=None, more=False, none=False, error=None):
+    def check(self, w, frame, type, id=0, kind=None, value=None, repeat=None, blob=None, more=False, none=False, error=None, figures=None):
         self.assertIsNotNone(frame, "no answer")
         typ, flags, ident, payload = frame
         self.assertEqual((NAMES.get(typ), ident), (type, id), payload)
@@ -64,6 +65,9 @@ class Transcripts(unittest.TestCase):
             body = json.loads(payload[8:])
             for k, text in error.items():
                 (self.assertIn if k == "message" else self.assertEqual)(text, body[k])
+        for name, (least, most) in (figures or {}).items():
+            got = dict(zip(("tasks", "wall", "cpu", "queue", "voluntary", "involuntary", "looks", "held", "late"), measured.figures.unpack(payload)))[name]
+            self.assertTrue(least <= got <= most, f"{name} is {got}, want {least} to {most}")
         if type != "RESULT":
             return
         self.assertEqual((bool(flags & MORE), bool(flags & NONE), bool(flags & BLOB)), (more, none, blob is not None))
@@ -84,6 +88,9 @@ class Transcripts(unittest.TestCase):
 
     def do_release(self, w, end):
         w.release(end)
+
+    def do_at_once(self, w, n):
+        w.words[10] = n
 
     def do_halt(self, w, _):
         w.words[9] = 1

@@ -1,0 +1,290 @@
+package advise
+
+import (
+	"fmt"
+	"math"
+	"time"
+)
+
+// Decision is a change of setting and why.
+type Decision struct {
+	From, To Setting
+	Because  string
+}
+
+// Tuner decides how a step goes on. It is pure: it knows the time only from the spans it is given, and the same spans give the same decisions. Give it spans in
+// order, the setting it asked for being in force; it is not safe for concurrent use.
+//
+// It starts with what it is given, measures the first tasks, and changes when what queueing predicts for another setting is worth it. What it has changed it
+// checks by the tasks per second: what was not better is taken back, and the pause before it tries again grows. It never changes when no task waits.
+type Tuner struct {
+	limits Limits
+	now    Setting
+
+	work   work
+	loop   loop
+	known  bool
+	alone  Stretch // gathered while measuring
+	since  Stretch // under the setting in force, behind the pause after a change
+	settle time.Duration
+	check  *check
+	votes  int
+	hold   time.Duration // no change before
+	pause  time.Duration // after the next one that did not help
+	cores  float64
+	decide time.Duration // when it first knew what fits; zero before
+}
+
+// check is a change on trial.
+type check struct {
+	before Setting
+	rate   float64
+	bad    float64 // share of the tasks that did not end well
+	grow   bool    // it was to make the step faster, not only smaller
+}
+
+const (
+	shortest  = 150 * time.Millisecond // of the pause after a change
+	trial     = 300 * time.Millisecond // that a change is on trial, at least
+	fewTrials = 16                     // tasks that end meanwhile, at least
+	longTrial = 30 * time.Second       // and then it counts as it is
+	worth     = 1.20                   // times faster that a change has to promise
+	ladder    = 16                     // times as many in flight at one go
+	firstHold = 5 * time.Second
+	lastHold  = 5 * time.Minute
+	steady    = 3 // spans in a row that want the same, once it has decided
+)
+
+// NewTuner is one for a step that begins with a setting.
+func NewTuner(l Limits, begin Setting) *Tuner { return &Tuner{limits: l, now: begin, pause: firstHold} }
+
+// Now is the setting in force.
+func (t *Tuner) Now() Setting { return t.now }
+
+// Known says since when it has known what a task is made of; zero means that it does not.
+func (t *Tuner) Known() time.Duration { return t.decide }
+
+// Because says why the setting in force fits, as far as that is known.
+func (t *Tuner) Because() string {
+	if !t.known {
+		return ""
+	}
+	_, because := t.want(t.cores)
+	if because == "" {
+		because = "measured: it fits as it is"
+	}
+	return because
+}
+
+// Observe takes the next span. When it decides, the new setting is in force from then on.
+func (t *Tuner) Observe(s Stretch) (Decision, bool) {
+	t.cores = s.Cores
+	if s.Crashes > 0 && t.limits.Kind == Workers && t.now.AtOnce > 1 && t.limits.Fixed == 0 {
+		// One crash costs one item: what crashes must not take others with it.
+		t.limits.AtOnce, t.hold = 1, s.At
+		return t.change(Setting{t.limits.workers(int(math.Ceil(s.Cores))), 1}, nil, s.At, "a worker died with several items in it: one in each from now on"), true
+	}
+	if s.At < t.settle { // what ends now began before the change
+		return Decision{}, false
+	}
+	t.learn(s)
+	if t.since.add(s); t.check == nil && t.since.Length > 4*time.Second {
+		t.since = halve(t.since) // older spans count less and less
+	}
+	if t.check != nil {
+		return t.judge(s)
+	}
+	if !t.known || t.since.Waiting < .5 || s.At < t.hold {
+		return Decision{}, false
+	}
+	want, because := t.want(s.Cores)
+	if want == t.now {
+		t.votes = 0
+		return Decision{}, false
+	}
+	grow, yes := t.worthwhile(want, s.Cores)
+	if t.votes++; !yes {
+		t.votes = 0
+	} else if t.votes >= t.needed() {
+		c := &check{before: t.now, rate: t.since.rate(), bad: share(t.since.Bad, t.since.Ended), grow: grow}
+		return t.change(want, c, s.At, t.promise(want, s.Cores, because)), true
+	}
+	return Decision{}, false
+}
+
+// needed is how many spans in a row have to want a change: the first decision is quick, later ones are not taken for a moment's sake.
+func (t *Tuner) needed() int {
+	if t.hold == 0 {
+		return 1
+	}
+	return steady
+}
+
+// learn keeps what is known of a task up to date.
+func (t *Tuner) learn(s Stretch) {
+	switch {
+	case t.limits.Kind == Loops:
+		if o, ok := loopOf(&t.since); ok {
+			t.loop = o
+			t.found(s.At)
+		}
+	case t.limits.Kind == Workers && t.now.AtOnce > 1:
+		t.relearn(s)
+	default:
+		t.alone.add(s)
+		w, ok := workOf(&t.alone)
+		if !ok {
+			return
+		}
+		if t.known && t.limits.Kind == Commands && t.since.Used.CPU.Seconds() > .3*t.since.Length.Seconds()*s.Cores {
+			w.wait = min(w.wait, t.work.wait) // nobody says how long commands were ready without a processor: among many that looks like waiting
+		}
+		t.work = w
+		t.found(s.At)
+		if t.alone.Length > 2*time.Second { // older spans count less and less
+			t.alone = halve(t.alone)
+		}
+	}
+}
+
+func (t *Tuner) found(at time.Duration) {
+	if !t.known {
+		t.known, t.decide = true, at
+	}
+}
+
+// relearn is for several tasks at a time: they wait for each other as well. Only what they compute is certain, and what they wait while there is no crowd.
+func (t *Tuner) relearn(s Stretch) {
+	u := t.since.Used
+	if u.Tasks < 4*fewTasks || u.Wall <= 0 {
+		return
+	}
+	t.work.cpu = u.CPU.Seconds() / float64(u.Tasks)
+	each := u.CPU.Seconds() / t.since.Length.Seconds() / float64(t.now.Workers)
+	if float64(u.Looks)*min(each, 1) >= fewLooksAt && each > .3 && t.work.total() >= tellsLock.Seconds() {
+		t.work.held, t.work.known = min(1, float64(u.Held)/float64(u.Looks)/each), true
+	}
+	full := each*float64(t.now.Workers) > .6*min(float64(t.now.Workers), s.Cores) || u.Queue > u.CPU
+	if wait := (u.Wall - u.CPU - u.Queue).Seconds() / float64(u.Tasks); !full || wait < t.work.wait {
+		t.work.wait = max(0, wait)
+	}
+}
+
+// want is the setting that fits now, no further from the present one than one rung of the ladder.
+func (t *Tuner) want(cores float64) (s Setting, because string) {
+	if t.limits.Kind == Loops {
+		s, because = t.loop.setting(t.limits, t.now, cores)
+	} else {
+		s, because = t.work.setting(t.limits, cores)
+	}
+	most := ladder * max(t.now.Total(), int(math.Ceil(cores)))
+	if s.Total() > most && t.limits.Fixed == 0 {
+		s.AtOnce = max(1, most/s.Workers)
+	}
+	return s, because
+}
+
+// worthwhile says whether a change is worth it, and whether it is to make the step faster.
+func (t *Tuner) worthwhile(want Setting, cores float64) (grow, yes bool) {
+	if t.limits.Kind == Loops {
+		return true, want.Workers > t.now.Workers || 4*want.Total() >= 5*t.now.Total()
+	}
+	now, then := t.work.expect(t.now, cores, t.limits.Kind), t.work.expect(want, cores, t.limits.Kind)
+	switch {
+	case then >= worth*now:
+		return true, true
+	case want.Workers < t.now.Workers && t.hold == 0 && then >= .97*now:
+		return false, true // the same in fewer processes
+	case 3*want.Total() <= t.now.Total() && then >= .97*now:
+		return false, true // the same with fewer in flight
+	}
+	return false, false
+}
+
+func (t *Tuner) promise(want Setting, cores float64, because string) string {
+	now, then := t.work.expect(t.now, cores, t.limits.Kind), t.work.expect(want, cores, t.limits.Kind)
+	if now > 0 && then > 1.05*now {
+		return fmt.Sprintf("%s; %.1f times as fast expected", because, then/now)
+	}
+	return because
+}
+
+// change puts a setting in force.
+func (t *Tuner) change(to Setting, c *check, at time.Duration, because string) Decision {
+	d := Decision{From: t.now, To: to, Because: because}
+	t.now, t.check, t.votes = to, c, 0
+	t.settle = at + max(shortest, min(t.length()+shortest, 5*time.Second))
+	t.since, t.alone = Stretch{}, Stretch{}
+	return d
+}
+
+// judge ends a trial when enough has been seen.
+func (t *Tuner) judge(s Stretch) (Decision, bool) {
+	c := t.check
+	need, least := max(trial, min(t.length(), 10*time.Second)), 1.03
+	if t.since.Used.Queue > t.since.Used.CPU { // others have the processors: what a moment shows is theirs
+		need, least = 3*need, .8
+	}
+	if t.since.Length < need || t.since.Ended < fewTrials && t.since.Length < longTrial {
+		return Decision{}, false
+	}
+	t.hold = max(t.hold, s.At) // from here on it needs steady votes
+	t.check = nil
+	if t.since.Waiting < .5 { // nothing waits any more: faster than its neighbours is fast enough
+		return Decision{}, false
+	}
+	rate, bad := t.since.rate(), share(t.since.Bad, t.since.Ended)
+	back := ""
+	switch {
+	case bad > c.bad+.05 && bad > 2*c.bad:
+		back = fmt.Sprintf("%s of the items ended badly since, %s before", percent(bad), percent(c.bad))
+	case c.grow && rate < least*c.rate:
+		back = fmt.Sprintf("it did not help: %s a second before, %s since", perSecond(c.rate), perSecond(rate))
+	case !c.grow && rate < min(least, .9)*c.rate:
+		back = fmt.Sprintf("%s a second before, %s since", perSecond(c.rate), perSecond(rate))
+	}
+	if back == "" {
+		if c.grow && t.now.Total() >= ladder*c.before.Total() { // another rung may follow at once
+			t.votes = steady
+		}
+		return Decision{}, false
+	}
+	t.hold = s.At + t.pause
+	t.pause = min(2*t.pause, lastHold)
+	return t.change(c.before, nil, s.At, "taken back: "+back), true
+}
+
+// length is how long a task takes, as far as that is known.
+func (t *Tuner) length() time.Duration {
+	if t.limits.Kind == Loops && t.since.Ended > 0 {
+		return t.since.Service / time.Duration(t.since.Ended)
+	}
+	return dur(t.work.total())
+}
+
+func share(n, of int64) float64 {
+	if of <= 0 {
+		return 0
+	}
+	return float64(n) / float64(of)
+}
+
+func halve(s Stretch) Stretch {
+	u := &s.Used
+	for _, d := range []*time.Duration{&s.Length, &s.Service, &u.Wall, &u.CPU, &u.Queue, &u.Late} {
+		*d /= 2
+	}
+	for _, n := range []*int64{&s.Ended, &s.Bad, &u.Tasks, &u.Voluntary, &u.Involuntary, &u.Looks, &u.Held, &u.In, &u.Out} {
+		*n /= 2
+	}
+	return s
+}
+
+func dur(seconds float64) time.Duration { return time.Duration(seconds * float64(time.Second)) }
+
+func perSecond(r float64) string {
+	if r >= 100 {
+		return fmt.Sprintf("%.0f", r)
+	}
+	return fmt.Sprintf("%.3g", r)
+}

@@ -1,0 +1,86 @@
+package procpool
+
+import (
+	"time"
+
+	"tandem"
+	"tandem/internal/proc"
+	"tandem/internal/supervise"
+)
+
+// tally counts the end of a worker, and tells whether it died. blame says that it had items, or broke the protocol. The mutex is held.
+func (p *Pool) tally(w *worker, exit proc.Exit, blame bool) (died bool) {
+	s := &p.stats
+	switch {
+	case p.stop.Err() != nil:
+		s.Stopped++
+		return blame || !w.retired && !w.bye
+	case exit.Lost && w.killed.Load() == nil, w.byUser:
+		s.Losses++
+	case blame:
+		s.Crashes++
+	case !w.retired && !w.bye:
+		s.Losses++
+	case w.tiredOf != "" && !w.idleEnd:
+		s.Recycled++
+		return false
+	default:
+		s.Stopped++
+		return false
+	}
+	return true
+}
+
+// awaitEnd waits until the process has ended. It is false when the process was killed and is still there seconds later: nothing can be done about it.
+func (w *worker) awaitEnd() bool {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-w.process.Gone():
+			w.life.On(supervise.Gone, now())
+			return true
+		case <-tick.C:
+		}
+		if to, _ := w.life.Overdue(now(), w.p.patient); to == supervise.Unkillable {
+			return false
+		} else if to == supervise.Killing {
+			w.process.Kill() // also when it is the table that ends it
+		}
+	}
+}
+
+// abandon settles what an unkillable worker held, as far as anybody can. It keeps its arenas: it may still write there.
+func (w *worker) abandon() {
+	p := w.p
+	w.sock.Close() // wakes the reader and the flusher
+	<-w.readDone
+	w.fills.Wait()
+	w.words.Wait()
+	exit := proc.Exit{Code: -1, Tail: w.said.Text()}
+	var do chores
+	p.mu.Lock()
+	p.leave(w)
+	if w.reason == nil {
+		w.reason = &tandem.Error{Kind: tandem.KindCrash, Message: "its worker was killed and is still there: the kernel does not let it end",
+			Hint: "is it frozen, or does it wait for a device or a network file system? It ends when that answers"}
+	}
+	p.inherit(w, exit, w.hung, &do)
+	p.delist(w)
+	p.stats.Crashes++
+	for i, x := range p.leaving {
+		if x == w {
+			p.leaving = append(p.leaving[:i], p.leaving[i+1:]...)
+			break
+		}
+	}
+	w.flushClosed()
+	p.pump(&do)
+	p.checkEmpty()
+	p.mu.Unlock()
+	p.event(w.place, "killing", "unkillable", w.reason.Message)
+	if w.tiredOf != "" {
+		p.recycledPlace(w.place)
+	}
+	p.finish(&do, true)
+}
