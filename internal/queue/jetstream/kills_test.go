@@ -112,6 +112,7 @@ func ids(leases []tandem.Lease) (list []string) {
 func TestKills(t *testing.T) {
 	for _, level := range []Level{Process, Power} {
 		t.Run(string(level), func(t *testing.T) {
+			t.Parallel()
 			want := *puts
 			if level == Power {
 				want /= 10
