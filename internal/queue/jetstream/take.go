@@ -150,9 +150,6 @@ func (q *Queue) collect(ctx context.Context, b jetstream.MessageBatch, out []tan
 
 // lease makes a lease of a delivery. It is nil when the message is not to be handed out: before its time, or after its attempts.
 func (q *Queue) lease(ctx context.Context, d delivery) (l *lease, err error) {
-	// The delivery has been made: a taker that gives up now must not leave it to its deadline.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-	defer cancel()
 	head := d.head
 	if due, _ := strconv.ParseInt(head.Get(headDue), 10, 64); due != 0 {
 		if wait := time.Until(time.Unix(0, due)); wait > 0 {
@@ -161,6 +158,10 @@ func (q *Queue) lease(ctx context.Context, d delivery) (l *lease, err error) {
 	}
 	l = &lease{q: q, d: d, sequence: d.sequence, deadline: q.deadline(), message: decode(head, d.body), attempt: d.count}
 	if l.attempt > 1 {
+		// The delivery has been made: a taker that gives up now must not leave it to its deadline.
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
 		if l.note, err = q.noted(ctx, l.sequence); err != nil {
 			return nil, err
 		}
