@@ -1,6 +1,7 @@
 package jetstream
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -114,18 +115,17 @@ func (q *Queue) pull(ctx context.Context, most int, wait time.Duration) (out []t
 		}
 		if m.Reply == "" { // a status: the end
 			over = true
-			return out, status(m)
+			return out, cmp.Or(err, status(m))
 		}
-		l, err := q.delivered(ctx, m)
-		if err != nil {
-			return out, err
-		}
-		if l != nil {
+		l, failed := q.delivered(ctx, m)
+		if failed != nil {
+			err = failed // this one comes again when its time is up; those behind it are ours
+		} else if l != nil {
 			out = append(out, l)
 		}
 	}
 	over = true
-	return out, nil
+	return out, err
 }
 
 func (q *Queue) delivered(ctx context.Context, m *nats.Msg) (*lease, error) {
