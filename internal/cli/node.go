@@ -75,6 +75,7 @@ func (a *app) node(o nodeOptions) error {
 	if o.cores == 0 {
 		o.cores = measure.FindCores().Effective()
 	}
+	service := findManager()
 	hub, shut, err := a.openNode(ctx, o)
 	if err != nil {
 		return err
@@ -91,6 +92,7 @@ func (a *app) node(o nodeOptions) error {
 	defer os.RemoveAll(tmp)
 	n := cluster.NewNode(hub, cluster.NodeConfig{Name: o.name, Labels: o.labels, Cores: o.cores, Cache: filepath.Join(cache, "tandem", "bundles"), Grace: o.grace,
 		Build: buildStep(tmp), OnEvent: a.nodeEvent(o.verbose)})
+	defer service.serving(ctx)()
 	return n.Run(ctx)
 }
 
