@@ -305,7 +305,8 @@ func TestAutoSharedByTwoSteps(t *testing.T) {
 		if n := ended[0] + ended[1]; n < 7600 { // 8000 are possible
 			t.Errorf("%d ended, of 8000: %+v", n, l.State())
 		}
-		if a, b := ended[0], ended[1]; a > b+b/10 || b > a+a/10 {
+		// Whose turn it is when a place is free is the scheduler's choice: they share, as chance will have it.
+		if a, b := ended[0], ended[1]; a > b+b/3 || b > a+a/3 {
 			t.Errorf("the steps had %d and %d", a, b)
 		}
 	})

@@ -50,7 +50,9 @@ type Engine struct {
 // Connect connects to the servers at url ("nats://a,nats://b"). It fails when none answers; later it reconnects by itself, for ever.
 func Connect(url string, cfg Config) (*Engine, error) {
 	opts := []nats.Option{nats.MaxReconnects(-1), nats.ReconnectWait(200 * time.Millisecond), nats.ReconnectJitter(100*time.Millisecond, 200*time.Millisecond),
-		nats.Timeout(5 * time.Second)}
+		nats.Timeout(5 * time.Second),
+		// A server that is cut off says nothing. Two minutes would pass before that is noticed unless it is asked more often.
+		nats.PingInterval(2 * time.Second), nats.MaxPingsOutstanding(2)}
 	if cfg.Creds != "" {
 		opts = append(opts, nats.UserCredentials(cfg.Creds))
 	}

@@ -99,6 +99,7 @@ func Serve(cfg ServerConfig) (*Server, error) {
 
 func (cfg ServerConfig) options() (*server.Options, error) {
 	o := &server.Options{
+		PingInterval: 5 * time.Second, MaxPingsOut: 2, // a client or a server that is cut off is noticed in that time
 		ServerName: cfg.Name, NoSigs: true, NoLog: true, DisableJetStreamBanner: true, DontListen: true,
 		JetStream: true, StoreDir: cfg.Dir, JetStreamMaxStore: cfg.Store, JetStreamMaxMemory: 256 << 20, MaxPayload: payload,
 		SyncAlways: cfg.Level == Power,
