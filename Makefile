@@ -8,7 +8,7 @@ GOLANGCI := $(CACHE)/golangci-lint
 PILLOW := pillow==11.3.0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test kills bench accuracy accuracy-handlers parallel chromium picture lint build generate fuzz clean
+.PHONY: help demo test kills faults bench accuracy accuracy-handlers parallel chromium picture lint build generate fuzz clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -38,6 +38,9 @@ test: chromium ## every test: Go with the race detector, Python, the flows of ex
 
 kills: ## kill runs 200 times at random moments and resume them (a few minutes)
 	$(GO) test -run TestKill -count 1 -timeout 30m -v ./internal/cli -kills 200
+
+faults: ## every fault of the matrix done to a real run, in each language, as root and as nobody, and 1000 random kills (twenty minutes)
+	$(GO) test ./internal/faults -count 1 -timeout 90m -v -faults -kills 1000
 
 bench: build parallel ## side by side with the peers and the raw limits; see bench/README.md
 	cd bench && $(GO) run . -tandem $(abspath bin/tandem) $(BENCH)

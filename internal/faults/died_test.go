@@ -152,8 +152,8 @@ func memory() []row {
 	return []row{
 		{n: 11, fault: "more memory than the control group gives", lang: "python", as: "root", needs: "memory group", step: py("hog", "memory: 100MiB", once), bad: five("out_of_memory"), why: "oom_limit/proven", check: held("kernel"), quick: true},
 		{n: 11, fault: "more memory than the control group gives", lang: "command", as: "root", needs: "memory group", step: sh(`test $n != 5 || head -c 400m /dev/zero | tail -c 400m | wc -c`, "memory: 100MiB", once), bad: five("out_of_memory"), why: "any"},
-		{n: 11, fault: "more shared memory than the step may have", lang: "python", as: "nobody", step: py("hog", "memory: 100MiB", once), bad: five("out_of_memory"), why: "oom_limit/proven", check: held("rlimit")},
-		{n: 12, fault: "a grandchild has too much memory", lang: "python", step: py("hog_child", "memory: 100MiB", once), bad: five("out_of_memory"), why: "oom_limit/proven"},
+		{n: 12, fault: "a grandchild has too much memory", lang: "python", as: "root", needs: "memory group", step: py("hog_child", "memory: 100MiB", once), bad: five("out_of_memory"), why: "oom_limit/proven"},
+		{n: 12, fault: "two grandchildren have too much together", lang: "python", step: py("hog_pair", "memory: 120MiB", once), bad: five("out_of_memory"), why: "oom_limit/proven"},
 		{n: 13, fault: "the process may not have more (RLIMIT_DATA)", lang: "python", step: py("hog_data", "memory: 150MiB", once), bad: five("out_of_memory"), check: counts(1, 0, 0), quick: true},
 		{n: 14, fault: "kill -9 from outside under a memory limit", lang: "python", step: py("sleeps", "memory: 200MiB", once), bad: five("crashed"), why: "killed_externally/unknown", inject: killBusy, quick: true},
 	}
@@ -199,7 +199,12 @@ func hung() []row {
 		{n: 18, fault: "one C call holds the GIL for longer than hang", lang: "python", step: py("gil_whole", "hang: 1s", once)},
 		{n: 19, fault: "SIGSTOP of a busy worker", lang: "python", step: py("sleeps", "hang: 1s", once), bad: five("timed_out"), why: "hung/proven", inject: func(r *run) { r.signal(r.worker("worker", 0), syscall.SIGSTOP) }, check: stopped, quick: true},
 		{n: 19, fault: "SIGSTOP of a busy worker", lang: "go", step: golang("sleeps", "hang: 1s", once), bad: five("timed_out"), why: "hung/proven", inject: func(r *run) { r.signal(r.worker("worker", 0), syscall.SIGSTOP) }, check: stopped},
-		{n: 20, fault: "frozen: nothing can kill it", lang: "python", as: "root", needs: "freezer", step: py("sleeps", "timeout: 500ms", once), bad: five("timed_out"), why: "timeout/proven", inject: freeze, late: thaw},
+		{n: 20, fault: "frozen: nothing can kill it", lang: "python", as: "root", needs: "freezer", step: py("sleeps", "timeout: 500ms", once), bad: five("timed_out"), inject: freeze, late: thaw, check: func(r *run) { // it is not dead: no report, an event
+			if !strings.Contains(r.items_["5"].Error.Message, "not done after 500ms") {
+				r.Errorf("%+v", r.items_["5"].Error)
+			}
+			counts(0, 1, 0)(r)
+		}},
 		{n: 21, fault: "ignores SIGTERM, SIGINT and SIGHUP", lang: "python", step: py("deaf", "timeout: {soft: 500ms, hard: 1s}", once), bad: five("timed_out"), why: "timeout/proven"},
 		{n: 21, fault: "ignores SIGTERM, SIGINT and SIGHUP", lang: "command", step: sh(`test $n != 5 || { trap '' TERM INT HUP; while :; do sleep 1; done; }`, "timeout: {soft: 500ms, hard: 1s}", once), bad: five("timed_out"), why: "timeout/proven", quick: true},
 	}

@@ -78,6 +78,7 @@ func TestMain(m *testing.M) {
 			return 1
 		}
 		defer os.RemoveAll(dir)
+		defer os.Remove(dir + ".secret")
 		code := m.Run()
 		show()
 		return code
@@ -109,7 +110,7 @@ func build(dir string) error {
 			return err
 		}
 	}
-	if err := os.WriteFile(filepath.Join(dir, "secret"), []byte("secret"), 0o644); err != nil {
+	if err := os.WriteFile(dir+".secret", []byte("secret"), 0o644); err != nil {
 		return err
 	}
 	return os.Chmod(dir, 0o755)

@@ -202,7 +202,7 @@ func (r *run) finish() {
 	}
 	if r.Failed() {
 		r.Logf("%s\nsaid %d bytes: %.3000s", r.out.String(), r.said.n, r.said.b)
-		for _, c := range r.crashes {
+		for _, c := range r.crashes[:min(len(r.crashes), 3)] {
 			r.Logf("%s %s/%s item %s: %s, %s %s", c.Step, c.Reason, c.Confidence, c.Item, c.What, c.Why, told(c))
 		}
 		return

@@ -52,6 +52,9 @@ func (p *Pool) spawn(ctx context.Context, place int, life *supervise.Life, limit
 		if !ok {
 			e = &tandem.Error{Kind: tandem.KindStart, Message: err.Error(), Err: err}
 		}
+		if e.On != "" && e.On != p.cfg.Step { // the program
+			e.Message = e.On + ": " + e.Message
+		}
 		e.Op, e.On = "start worker", p.cfg.Step
 		return nil, e
 	}

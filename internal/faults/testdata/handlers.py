@@ -37,6 +37,11 @@ def good(n):
     return n
 
 
+def brief(n):
+    time.sleep(0.01)
+    return n
+
+
 def sleeps(n):
     if n == CULPRIT:
         mark()
@@ -157,6 +162,20 @@ def hog_child(n):
     return n
 
 
+def hog_pair(n):
+    # Each has less than it may have, both together have more.
+    if n == CULPRIT:
+        for _ in range(2):
+            if os.fork() == 0:
+                b = bytearray(80 << 20)
+                for i in range(0, len(b), 4096):
+                    b[i] = 1
+                time.sleep(20)
+                os._exit(0)
+        os.wait()
+    return n
+
+
 def hog_data(n):
     if n == CULPRIT:
         b = []
@@ -266,7 +285,7 @@ def slow(n):
 def idle_class(n):
     os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     t = time.thread_time()
-    while time.thread_time() - t < 0.15:
+    while time.thread_time() - t < 0.02:
         pass
     if n == 1:
         mark()

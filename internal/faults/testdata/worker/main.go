@@ -45,6 +45,7 @@ func deep(n int) int { return deep(n+1) + 1 }
 
 func main() {
 	worker.Handle("good", on(func() {}))
+	worker.Handle("brief", func(_ context.Context, n int) (int, error) { time.Sleep(5 * time.Millisecond); return n, nil })
 	worker.Handle("sleeps", on(func() { mark(); time.Sleep(10 * time.Minute) }))
 	worker.Handle("once", on(func() {
 		if f, err := os.OpenFile("attempt", os.O_CREATE|os.O_EXCL, 0o644); err == nil {
