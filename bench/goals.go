@@ -73,8 +73,17 @@ func goals(sizes []int) []goal {
 		all = append(all, atLeast(0.9, "tandem/"+work+"-kept", "rate", "tandem/"+work+"-unkept", "rate"))
 	}
 	return append(all,
+		atLeast(0.97, "tandem/lanes", "rate", "tandem/no-lanes", "rate"),
+		atLeast(0.95, "tandem/sandboxed", "rate", "tandem/unsandboxed", "rate"),
 		atLeast(1, "tandem/map", "rate", "peer/xargs", "rate"),
 		atLeast(3, "tandem/map", "rate", "peer/parallel", "rate"),
+		atMost(0.05, "tandem/replace-python", "first", "tandem/replace-python-cold", "first"),
+		within(1, "tandem/replace-go", "first"),
+		shown("tandem/replace-go", "first", "tandem/replace-go-cold", "first"),
+		atMost(0.05, "tandem/death-1GB", "notice", "tandem/death-1GB", "eof"),
+		within(5000, "tandem/echo-beside-cpu", "p99"),
+		shown("tandem/echo-beside-cpu", "p99", "limit/echo-beside-cpu", "p99"),
+		shown("tandem/echo-beside-cpu", "p99", "limit/echo-idle", "p99"),
 		shown("tandem/flow-kept", "rate", "tandem/flow-two-steps", "rate"),
 		within(5, "tandem/resume-million", "first"),
 		within(150, "tandem/flat-million", "rss"),

@@ -93,6 +93,7 @@ type Step struct {
 	Mode        tandem.Mode         // empty: processes, an event loop for an async handler, goroutines for a Func; tandem.Auto: measured and decided, also into threads
 	Workers     int                 // processes; zero means one per core for process, 1 for thread and async
 	WorkersOf   func(cores int) int // in place of Workers: their number follows the cores; may be nil
+	Spares      int                 // ready workers beside those that serve; zero means one after the first death if starting takes long, negative none
 	Threads     int                 // tasks at a time in one worker; zero means 1, for thread 16
 	Concurrency int                 // tasks in flight for goroutine and async; zero means 64
 	Timeout     time.Duration       // for one attempt; zero means none
@@ -149,15 +150,17 @@ type Func struct {
 
 // Program is a handler in worker processes that speak the worker protocol.
 type Program struct {
-	Argv    []string
-	Dir     string   // working directory; empty means ours
-	Env     []string // nil means ours
-	Handler string   // what the worker is to run
-	Home    string   // where the worker looks relative names up
-	Output  string   // "json" or "pickle"
-	Kwargs  bool     // Input gives an object of named arguments
-	Batch   bool     // the handler takes lists and gives one value for each element
-	Budget  int      // threads that one worker may compute with; zero leaves the environment alone
+	Argv     []string
+	Template []string // a program that loads the handler once and forks workers of itself; may be nil
+	MustFork bool     // without it there are to be no workers
+	Dir      string   // working directory; empty means ours
+	Env      []string // nil means ours
+	Handler  string   // what the worker is to run
+	Home     string   // where the worker looks relative names up
+	Output   string   // "json" or "pickle"
+	Kwargs   bool     // Input gives an object of named arguments
+	Batch    bool     // the handler takes lists and gives one value for each element
+	Budget   int      // threads that one worker may compute with; zero leaves the environment alone
 	// Input makes the handler's argument; nil means the value of the step before.
 	Input func(t *tandem.Task) (tandem.Value, error)
 }

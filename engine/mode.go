@@ -120,7 +120,7 @@ func (e *Engine) pool(s Step, c choice, redact func(tandem.Value) tandem.Value) 
 	case Program:
 		cfg := procpool.Config{Step: s.Name, Argv: h.Argv, Dir: h.Dir, Env: h.Env, Handler: h.Handler, Home: h.Home, Output: h.Output, Kwargs: h.Kwargs, Batch: h.Batch, Budget: h.Budget, Run: e.cfg.Run,
 			Mode: c.Mode, Workers: c.Workers, Loops: c.Loops, Threads: c.Threads, Concurrency: c.Concurrency, Measure: true, Timeout: s.Timeout, OnEvent: e.event,
-			Caps: s.Caps, CoreDir: e.cfg.CoreDir, Isolation: s.Isolation,
+			Caps: s.Caps, CoreDir: e.cfg.CoreDir, Isolation: s.Isolation, Template: h.Template, MustFork: h.MustFork, Spares: s.Spares,
 			Recycle: s.Recycle, Once: s.Once, NoTrial: s.Retry.Attempts == 1}
 		if e.cfg.OnCrash != nil || e.picture != nil {
 			cfg.OnCrash, cfg.Redact = e.crashed, redact

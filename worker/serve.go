@@ -61,6 +61,7 @@ func serve(d descriptors, find func(string) (handler, []string)) int {
 	defer s.sock.Close()
 	err := s.handshake(d, find)
 	if err == nil {
+		defer arena.TellDeath(s.ctl)()
 		if s.hello.Threads > 1 {
 			defer dumps(arena.DumpSignal)()
 		}

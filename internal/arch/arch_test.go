@@ -54,6 +54,7 @@ var never = []struct {
 	}, "a terminal's picture is for the command: a program that embeds the engine must not carry it"},
 	{func(p string) bool { return !strings.HasPrefix(p, "tandem/internal/queue/") }, func(i string) bool { return strings.Contains(i, "nats-io") }, "the cluster's client and server stay behind the contract of queues: 11 MB that the library must not carry"},
 	{is("tandem/engine"), either("tandem/internal/flowfile", "tandem/internal/cli", "tandem/internal/demo"), "the engine is embeddable without the command"},
+	{either("tandem", "tandem/internal/proc", "tandem/internal/procpool", "tandem/worker", "tandem/internal/wire", "tandem/internal/arena"), either("net", "os/user"), "both link the C library, and with it the runtime of a Go worker no longer finds a deadlock: the worker may be this very program"},
 	{func(p string) bool { return p != "tandem/tandemtest" }, either("testing", "tandem/tandemtest"), "test code stays out of the product"},
 }
 

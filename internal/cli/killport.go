@@ -90,6 +90,8 @@ func (a *app) showListeners(port int, all []live.Listener) (holders []live.Proce
 					what := cmp.Or(p.Step, "itself")
 					if p.Place > 0 {
 						what = fmt.Sprintf("%s/%d", p.Step, p.Place)
+					} else if t, err := findWorker("kill", e.ID, strconv.Itoa(p.PID)); err == nil { // a forked one has its number only inside
+						what = cmp.Or(t.worker, what)
 					}
 					fmt.Fprintf(a.err, "  it belongs to run %s of Tandem (%s): tandem kill %s stops the run\n", e.ID, what, e.ID)
 				}

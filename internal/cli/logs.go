@@ -58,7 +58,7 @@ func (a *app) logs(id string, o logOptions) error {
 	if err != nil {
 		return &tandem.Error{Op: "read the log of run", On: e.ID, Kind: tandem.KindFile, Message: reasonOf(err), Err: err}
 	}
-	defer log.Close()
+	defer func() { _ = log.Close() }()
 	show := func(r live.Record) error { return a.logLine(r, o.json) }
 	var last []live.Record
 	begun := false

@@ -215,6 +215,10 @@ func processes(tree []live.Process, state *live.State, share func(int, time.Dura
 		switch {
 		case r.View != nil:
 			r.Role, r.Worker = "worker", r.View.Worker
+		case isTemplate(p) && under:
+			continue // the shim of a worker that was forked from it
+		case isTemplate(p):
+			r.Role, r.Worker = "template", p.Step+"/template"
 		case under:
 			r.Worker, r.top = parent, top[p.Parent]
 		case ours(p, tree[0]):
@@ -255,6 +259,11 @@ func processes(tree []live.Process, state *live.State, share func(int, time.Dura
 // ours says that a process is a part of Tandem: its warden, or a shim, which have no command of their own but that of Tandem.
 func ours(p, run live.Process) bool {
 	return len(p.Command) > 0 && len(run.Command) > 0 && filepath.Base(p.Command[0]) == proc.WardenName || slices.Equal(p.Command, run.Command)
+}
+
+// isTemplate says that a process is a template of Python workers, or a shim that it has made, which has its command.
+func isTemplate(p live.Process) bool {
+	return slices.ContainsFunc(p.Command, func(s string) bool { return strings.Contains(s, "from tandem_worker.fork import") })
 }
 
 // byNumber makes thumb/2 come before thumb/10.

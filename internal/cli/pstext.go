@@ -85,6 +85,8 @@ func (a *app) psLine(b *strings.Builder, p psProcess) {
 	case "child":
 		name = "  └ " + oneLine(commandText(p.Process), 10)
 		item = commandText(p.Process)
+	case "template":
+		item = a.dim("its workers are forked from it")
 	case "command":
 		if name == "" {
 			name = "command"

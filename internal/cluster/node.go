@@ -231,18 +231,18 @@ func (n *Node) step(ctx context.Context, w *work, i int, dir string) error {
 	if err != nil {
 		return err
 	}
-	defer in.Close()
+	defer func() { _ = in.Close() }()
 	next, err := n.hub.queue(ctx, m, i+1)
 	if err != nil {
 		return err
 	}
-	defer next.Close()
+	defer func() { _ = next.Close() }()
 	end := next
 	if i+1 < len(m.Steps) {
 		if end, err = n.hub.queue(ctx, m, len(m.Steps)); err != nil {
 			return err
 		}
-		defer end.Close()
+		defer func() { _ = end.Close() }()
 	}
 	// What a step takes ahead of itself is kept from other nodes: little, for a step that computes.
 	most := 64

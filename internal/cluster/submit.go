@@ -74,7 +74,7 @@ func (s *Submission) feed(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer first.Close()
+	defer func() { _ = first.Close() }()
 	skip, _ := s.ledger.fed()
 	var lot []tandem.Message
 	var bad error

@@ -178,7 +178,7 @@ func (f *File) source(s Surroundings) (tandem.Source, error) {
 
 func (f *File) step(ctx context.Context, i int, s Surroundings) (engine.Step, error) {
 	d := &f.Steps[i]
-	step := engine.Step{Name: d.Name, Mode: d.Mode, Workers: d.Workers.N, Threads: d.Threads, Timeout: d.Timeout.Hard,
+	step := engine.Step{Name: d.Name, Mode: d.Mode, Workers: d.Workers.N, Spares: int(d.Spares), Threads: d.Threads, Timeout: d.Timeout.Hard,
 		Queue: engine.Bounds{Items: d.Queue.Items, Bytes: d.Queue.Bytes}, Pool: d.Pool, Keep: d.t.kept}
 	if d.Workers.Share > 0 {
 		step.WorkersOf = d.Workers.count
@@ -234,6 +234,9 @@ func (f *File) program(ctx context.Context, i int, s Surroundings) (engine.Handl
 		own = f.pythonFiles(d.Python, venv)
 		p.Argv, err = handler.Python(handler.PythonConfig{Step: d.Name, Venv: venv, Python: s.Python, Cache: s.Cache})
 		p.Handler, p.Env = d.Python, handler.PythonEnv(s.Env)
+		if err == nil && d.Start != StartSpawn {
+			p.Template, p.MustFork = handler.Template(p.Argv), d.Start == StartFork
+		}
 		if f.pythonOnly(i) {
 			p.Output = "pickle" // from Python to Python any object may travel
 		}

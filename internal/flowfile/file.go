@@ -129,6 +129,8 @@ type Step struct {
 
 	Mode        tandem.Mode   `json:"mode,omitempty" jsonschema:"enum=auto,enum=goroutine,enum=thread,enum=async,enum=process,description=How the handler runs. auto: measured and decided while it runs\\, also into threads. Without it: processes\\, an event loop for an async def\\, goroutines for verbs without workers."`
 	Workers     Workers       `json:"workers,omitempty" jsonschema:"description=Worker processes: a number\\, cores\\, cores-1 or 50%; cores unless told otherwise."`
+	Start       Start         `json:"start,omitempty" jsonschema:"enum=auto,enum=fork,enum=spawn,description=How Python workers come into being: auto forks them from a process that has loaded the handler\\, where that is safe; fork insists on it; spawn starts each by itself."`
+	Spares      Spares        `json:"spares,omitempty" jsonschema:"minimum=0,description=Ready workers that wait to take the place of a dead one; without it one is kept from the first death on when starting takes 100ms or more."`
 	Threads     int           `json:"threads,omitempty" jsonschema:"minimum=1,description=Tasks at a time in one worker process."`
 	Concurrency Count         `json:"concurrency,omitempty" jsonschema:"description=Tasks in flight for goroutine and async; auto finds out how many."`
 	Max         int           `json:"max,omitempty" jsonschema:"minimum=1,description=For concurrency: auto\\, never more than this."`
@@ -149,6 +151,19 @@ type Step struct {
 	t   templates
 	box Isolation // the step's own and the file's
 }
+
+// Start is how workers come into being.
+type Start string
+
+// The ways to start a worker.
+const (
+	StartAuto  Start = "auto"
+	StartFork  Start = "fork"
+	StartSpawn Start = "spawn"
+)
+
+// Spares is a number of ready workers; zero says nothing of it, -1 means none.
+type Spares int
 
 // Workers is a number of processes, or a share of the cores: Cores times Share, plus Plus.
 type Workers struct {

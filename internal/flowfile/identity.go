@@ -25,6 +25,7 @@ func (f *File) Identity() string {
 	for i := range f.Steps {
 		s := f.Steps[i] // a copy
 		s.Mode, s.Workers, s.Threads, s.Concurrency, s.Max, s.Rate, s.Breaker, s.Budget = "", Workers{}, 0, 0, 0, 0, BreakerConfig{}, 0
+		s.Start, s.Spares = "", 0
 		s.Timeout, s.Queue, s.Retry, s.Pool, s.Venv = Timeout{}, Queue{}, nil, "", ""
 		s.Memory, s.CPUTime, s.Hang, s.Output, s.Core = Memory{}, 0, 0, 0, 0
 		s.Isolation, s.box = Isolation{}, Isolation{}

@@ -45,7 +45,7 @@ var sections = []section{
 // written says how a value of a type is written in a flow file.
 var written = map[reflect.Type]string{
 	reflect.TypeFor[time.Duration](): "time: `500ms`, `20s`, `1m30s`, `2h`", reflect.TypeFor[Count](): "whole number or `auto`", reflect.TypeFor[float64](): "rate: `10/s`, `600/min`, `1000/hour`",
-	reflect.TypeFor[Workers](): "`4`, `cores`, `cores-1`, `50%`", reflect.TypeFor[Budget](): "whole number or `keep`", reflect.TypeFor[Backoff](): "a time, or two: `1s..60s`",
+	reflect.TypeFor[Workers](): "`4`, `cores`, `cores-1`, `50%`", reflect.TypeFor[Budget](): "whole number or `keep`", reflect.TypeFor[Spares](): "whole number", reflect.TypeFor[Backoff](): "a time, or two: `1s..60s`",
 	reflect.TypeFor[StopAfter](): "whole number or percentage", reflect.TypeFor[[]StatusRange](): "`2xx`, `201`, `200-204`, or a list", reflect.TypeFor[int](): "whole number",
 	reflect.TypeFor[int64](): "size: `64MiB`, `1GB`, `4096`", reflect.TypeFor[string](): "text", reflect.TypeFor[tandem.Mode](): "text", reflect.TypeFor[any](): "any value",
 	reflect.TypeFor[[]string](): "list of texts", reflect.TypeFor[[]any](): "list", reflect.TypeFor[map[string]any](): "mapping", reflect.TypeFor[map[string]string](): "mapping of texts",

@@ -38,6 +38,7 @@ func (d *decoder) step(s *Step, n *node, path []any) {
 		"retry": func(n *node, path []any) { s.Retry = &Retry{}; s.Retry.decode(d, n, path) },
 		"pool":  d.text(&s.Pool), "labels": d.texts(&s.Labels, true),
 		"mode": word(d, &s.Mode, tandem.Modes), "workers": d.workers(&s.Workers), "threads": d.whole(&s.Threads), "concurrency": d.count(&s.Concurrency),
+		"start": word(d, &s.Start, []Start{StartAuto, StartFork, StartSpawn}), "spares": d.spares(&s.Spares),
 		"max": d.whole(&s.Max), "rate": d.rate(&s.Rate), "breaker": d.breaker(&s.Breaker), "budget": d.budget(&s.Budget),
 		"timeout":   func(n *node, path []any) { d.timeout(&s.Timeout, n, path) },
 		"isolation": d.isolation(&s.Isolation),
@@ -54,6 +55,23 @@ func (d *decoder) step(s *Step, n *node, path []any) {
 		d.capped(s, verb, m, path)
 		d.isolated(s, verb, m, path)
 		d.inPool(s, m, path)
+	}
+}
+
+// maxSpares is more than anybody has memory for.
+const maxSpares = 64
+
+func (d *decoder) spares(dst *Spares) func(*node, []any) {
+	return func(n *node, path []any) {
+		v, ok := n.value.(int64)
+		if !ok || v < 0 || v > maxSpares {
+			d.wrong(n, path, "for example spares: 1; each takes the memory of a worker", "want a whole number from 0 to %d, got %s", maxSpares, n.what())
+			return
+		}
+		*dst = Spares(v)
+		if v == 0 {
+			*dst = -1
+		}
 	}
 }
 
@@ -96,7 +114,11 @@ func (d *decoder) combinations(s *Step, verb string, m *mapping, path []any) {
 			refuse(key, "", "`%s` means nothing beside `keep`, which only decides", key)
 		}
 	}
+	if verb != "python" {
+		refuse("start", "spares: 1 keeps a ready one", "`start` goes with `python`: workers of `%s` always start by themselves", verb)
+	}
 	if !worker {
+		refuse("spares", "", "a `%s` step has no worker processes", verb)
 		refuse("args", "", "`args` goes with python, go and worker, not with `%s`", verb)
 		refuse("workers", "use concurrency", "a `%s` step runs in goroutines and has no worker processes", verb)
 		refuse("threads", "use concurrency", "a `%s` step runs in goroutines and has no worker processes", verb)

@@ -47,6 +47,13 @@ func Python(c PythonConfig) ([]string, error) {
 	return []string{path, "-c", fmt.Sprintf(python.Start, quote(dir))}, nil
 }
 
+// Template is the command line of a process that loads a Python handler once and forks workers of itself; argv is what Python gave.
+func Template(argv []string) []string {
+	t := slices.Clone(argv)
+	t[len(t)-1] = strings.Replace(t[len(t)-1], "tandem_worker.start", "tandem_worker.fork", 1)
+	return t
+}
+
 // install writes the worker program to a directory named after its content, so that versions never meet and the compiled form is kept.
 func install(cache string) (string, error) {
 	files := map[string][]byte{}

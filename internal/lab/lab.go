@@ -169,7 +169,7 @@ func machine() Machine {
 		m.Cores = min(m.Cores, q)
 	}
 	m.Processor = cmp.Or(field("/proc/cpuinfo", "model name"), m.Processor)
-	fmt.Sscan(field("/proc/meminfo", "MemTotal"), &m.MemoryMB)
+	_, _ = fmt.Sscan(field("/proc/meminfo", "MemTotal"), &m.MemoryMB)
 	m.MemoryMB >>= 10
 	if b, err := os.ReadFile("/proc/sys/kernel/osrelease"); err == nil {
 		m.Kernel = strings.TrimSpace(string(b))

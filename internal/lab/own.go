@@ -24,7 +24,7 @@ func own(pid int) (kb float64, ok bool) {
 		if strings.HasPrefix(line, "Private_Clean:") || strings.HasPrefix(line, "Private_Dirty:") {
 			var n float64
 			if f := strings.Fields(line); len(f) > 1 {
-				fmt.Sscan(f[1], &n)
+				_, _ = fmt.Sscan(f[1], &n)
 			}
 			kb += n
 		}

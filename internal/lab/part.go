@@ -56,7 +56,7 @@ func onThread(f func()) {
 // resident is the memory of this process in kilobytes.
 func resident() float64 {
 	var kb float64
-	fmt.Sscan(field("/proc/self/status", "VmRSS"), &kb)
+	_, _ = fmt.Sscan(field("/proc/self/status", "VmRSS"), &kb)
 	return kb
 }
 

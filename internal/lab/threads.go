@@ -33,7 +33,7 @@ func threadsLeft() int {
 		for dir := part[2]; ; dir = filepath.Dir(dir) {
 			at := filepath.Join("/sys/fs/cgroup", part[1], dir)
 			used := 0
-			fmt.Sscan(read(filepath.Join(at, "pids.current")), &used)
+			_, _ = fmt.Sscan(read(filepath.Join(at, "pids.current")), &used)
 			limit(read(filepath.Join(at, "pids.max")), used)
 			if dir == "/" || dir == "." {
 				break

@@ -63,7 +63,7 @@ func Serve(cfg Config) (*Server, error) {
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if err == nil {
 		if err = os.Chmod(path, 0o600); err != nil {
-			l.Close()
+			_ = l.Close()
 		}
 	}
 	if err != nil {
@@ -92,7 +92,7 @@ func (s *Server) Close() {
 		c.Close()
 	}
 	s.mu.Unlock()
-	s.l.Close() // removes the socket, through the directory that is still open
+	_ = s.l.Close() // removes the socket, through the directory that is still open
 	s.wg.Wait()
 	s.dir.Close()
 }
@@ -125,7 +125,7 @@ func (s *Server) accept() {
 		s.mu.Unlock()
 		s.wg.Go(func() {
 			s.talk(c)
-			c.Close()
+			_ = c.Close()
 			s.mu.Lock()
 			delete(s.open, c)
 			s.mu.Unlock()

@@ -3,7 +3,7 @@ package proc
 import (
 	"math"
 	"os"
-	"os/user"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -138,23 +138,30 @@ func (i Isolation) Check() error {
 	return nil
 }
 
-// lookUser finds a user by name or number.
+// lookUser finds a user by name or number, as the system does. It does not use os/user: that links the C library, and with it the runtime of a Go worker, which
+// may be this very program, would no longer find a deadlock.
 func lookUser(name string) (uid, gid int, err error) {
-	u, err := user.Lookup(name)
-	if err != nil {
-		n, nerr := strconv.Atoi(name)
-		if nerr != nil || n < 0 || n >= math.MaxInt32 {
-			return 0, 0, invalid("user", "there is no user "+strconv.Quote(name), "name one of /etc/passwd, or give a number")
-		}
-		if u, err = user.LookupId(name); err != nil {
-			return n, n, nil // a number needs no name
-		}
+	n, nerr := strconv.Atoi(name)
+	number := nerr == nil && n >= 0 && n < math.MaxInt32
+	lines, _ := os.ReadFile("/etc/passwd")
+	if out, err := exec.Command("getent", "passwd", "--", name).Output(); err == nil { // users of a directory service, too
+		lines = append(lines, out...)
 	}
-	uid, err = strconv.Atoi(u.Uid)
-	if err == nil {
-		gid, err = strconv.Atoi(u.Gid)
+	for line := range strings.Lines(string(lines)) {
+		f := strings.Split(strings.TrimSuffix(line, "\n"), ":")
+		if len(f) < 4 || f[0] != name && (!number || f[2] != name) {
+			continue
+		}
+		uid, err = strconv.Atoi(f[2])
+		if err == nil {
+			gid, err = strconv.Atoi(f[3])
+		}
+		return uid, gid, err
 	}
-	return uid, gid, err
+	if number {
+		return n, n, nil // a number needs no name
+	}
+	return 0, 0, invalid("user", "there is no user "+strconv.Quote(name), "name one of /etc/passwd, or give a number")
 }
 
 // Reaches says whether a file lies below one of the directories of the sandbox's reading list, of which system is a part; links are followed.

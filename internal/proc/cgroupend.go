@@ -171,13 +171,6 @@ func numberIn(file, name string) int64 {
 	return 0
 }
 
-// kill kills what is in the group, as far as it is there now.
-func (g *group) kill() {
-	for _, p := range g.parts {
-		killGroup(p.dir)
-	}
-}
-
 // remove ends what is still in the group and takes it away, and the run's group with the last.
 func (g *group) remove() {
 	for _, p := range g.parts {

@@ -163,7 +163,7 @@ func request(body []byte, fds []int) (serial int, direct bool, err error) {
 }
 
 // encode is a request: the sizes and the limits, then the path, the arguments and the environment, each ended by a zero byte, then the cage.
-func encode(cmd *exec.Cmd, limits rlimits, cage []byte) ([]byte, error) {
+func encode(cmd *exec.Cmd, keep bool, limits rlimits, cage []byte) ([]byte, error) {
 	env := cmd.Environ()
 	size := headerSize + len(cmd.Path) + 1
 	for _, list := range [][]string{cmd.Args, env} {
@@ -173,8 +173,12 @@ func encode(cmd *exec.Cmd, limits rlimits, cage []byte) ([]byte, error) {
 	}
 	b := make([]byte, headerSize, size+len(cage))
 	binary.LittleEndian.PutUint32(b, uint32(size+len(cage)-headerSize))
+	argc := uint32(len(cmd.Args))
+	if keep {
+		argc |= keepTree
+	}
+	binary.LittleEndian.PutUint32(b[4:], argc)
 	binary.LittleEndian.PutUint32(b[12:], uint32(len(cage)))
-	binary.LittleEndian.PutUint32(b[4:], uint32(len(cmd.Args)))
 	binary.LittleEndian.PutUint32(b[8:], uint32(len(env)))
 	limits.put(b[16:])
 	for _, list := range [][]string{{cmd.Path}, cmd.Args, env} {

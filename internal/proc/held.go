@@ -25,11 +25,11 @@ type held struct {
 const killAfter = 500 * time.Millisecond
 
 // startHeld starts cmd through the warden. It tries again once when the warden was lost before it began; direct says that there is none to be had.
-func startHeld(cmd *exec.Cmd, cage *plan) (h *held, pid int, direct bool, err error) {
+func startHeld(cmd *exec.Cmd, cage *plan, keep bool) (h *held, pid int, direct bool, err error) {
 	if cmd.Err != nil {
 		return nil, 0, false, cmd.Err
 	}
-	body, err := encode(cmd, cage.rlimits(), cage.encode())
+	body, err := encode(cmd, keep, cage.rlimits(), cage.encode())
 	if err != nil {
 		return nil, 0, false, err
 	}
@@ -52,32 +52,23 @@ func startHeld(cmd *exec.Cmd, cage *plan) (h *held, pid int, direct bool, err er
 }
 
 func tryHeld(cmd *exec.Cmd, body []byte, dirfd int, cage *plan) (_ *held, pid int, direct bool, err error) {
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	h, theirs, err := newHeld()
 	if err != nil {
-		return nil, 0, false, os.NewSyscallError("socketpair", err)
+		return nil, 0, false, err
 	}
-	_ = unix.SetNonblock(fds[0], true)
-	h := &held{ctl: os.NewFile(uintptr(fds[0]), "shim")}
 	defer func() {
 		if err != nil || direct {
 			h.close()
 		}
 	}()
-	if err = unix.SetsockoptInt(fds[0], unix.SOL_SOCKET, unix.SO_PASSCRED, 1); err == nil {
-		h.raw, err = h.ctl.SyscallConn()
-	}
-	if err != nil {
-		_ = unix.Close(fds[1])
-		return nil, 0, false, err
-	}
 	files, done, err := descriptors(cmd)
 	if err != nil {
-		_ = unix.Close(fds[1])
+		_ = unix.Close(theirs)
 		return nil, 0, false, err
 	}
-	serial, direct, err := request(body, slices.Concat([]int{fds[1], dirfd}, files, cage.joins()))
+	serial, direct, err := request(body, slices.Concat([]int{theirs, dirfd}, files, cage.joins()))
 	done()
-	_ = unix.Close(fds[1])
+	_ = unix.Close(theirs)
 	if err != nil || direct {
 		return nil, 0, direct, err
 	}
@@ -86,6 +77,25 @@ func tryHeld(cmd *exec.Cmd, body []byte, dirfd int, cage *plan) (_ *held, pid in
 		lose(serial)
 	}
 	return h, pid, false, err
+}
+
+// newHeld makes both ends of what a shim speaks through.
+func newHeld() (h *held, theirs int, err error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, 0, os.NewSyscallError("socketpair", err)
+	}
+	_ = unix.SetNonblock(fds[0], true)
+	h = &held{ctl: os.NewFile(uintptr(fds[0]), "shim")}
+	if err = unix.SetsockoptInt(fds[0], unix.SOL_SOCKET, unix.SO_PASSCRED, 1); err == nil {
+		h.raw, err = h.ctl.SyscallConn()
+	}
+	if err != nil {
+		h.close()
+		_ = unix.Close(fds[1])
+		return nil, 0, err
+	}
+	return h, fds[1], nil
 }
 
 // descriptors are those of the program, from 0 on.
@@ -122,14 +132,11 @@ func descriptors(cmd *exec.Cmd) (fds []int, done func(), err error) {
 // await reads until the program runs or is known not to.
 func (h *held) await(cmd *exec.Cmd) (pid int, err error) {
 	_ = h.ctl.SetReadDeadline(time.Now().Add(patience))
-	var failure error
-	for {
+	for running := false; !running || pid == 0; {
 		p, from, err := h.read()
 		switch {
 		case err != nil && pid == 0: // nothing has begun: closing ctl keeps it so
 			return 0, errWarden
-		case err != nil && failure != nil:
-			return 0, failure
 		case err != nil: // it ran, and its shim was killed at once
 			return pid, nil
 		}
@@ -144,12 +151,13 @@ func (h *held) await(cmd *exec.Cmd) (pid int, err error) {
 			}
 			return 0, stageError(cmd, p[1], syscall.Errno(p[2]))
 		case sayRunning:
+			running = true
 			h.shim = from
 			h.watch()
-			_ = h.ctl.SetReadDeadline(time.Time{})
-			return pid, nil
 		}
 	}
+	_ = h.ctl.SetReadDeadline(time.Time{})
+	return pid, nil
 }
 
 // watch opens the shim's descriptor. As long as the shim has not ended it holds ctl, so asking for that afterwards makes sure that the pid was still its own.

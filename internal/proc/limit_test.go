@@ -1,9 +1,11 @@
 package proc
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -215,28 +217,27 @@ func TestGroupsOfTheDead(t *testing.T) {
 		a.line("level")
 		a.line("started")
 		a.settle(4)
-		theirs := except(groupsIn(parent), ours)
-		if len(theirs) != 1 {
-			t.Fatalf("groups %q", theirs)
-		}
 		found := a.parts()
+		theirs := runGroupOf(parent, found["worker"]) // others may test beside us, with groups of their own
+		if theirs == "" || theirs == ours {
+			t.Fatalf("the worker is in group %q, ours is %q", theirs, ours)
+		}
 		for _, v := range victims {
 			_ = syscall.Kill(found[v], syscall.SIGKILL)
 		}
 		a.kill()
 		a.settle(0)
 		if len(victims) == 2 {
-			if got := sweepGroups(parent); !slices.Equal(got, theirs) {
-				t.Errorf("found %q, want %q", got, theirs)
+			if got := sweepGroups(parent); !slices.Contains(got, theirs) {
+				t.Errorf("found %q, want %q among them", got, theirs)
 			}
 		}
 		for end := time.Now().Add(5 * time.Second); ; time.Sleep(2 * time.Millisecond) {
-			left := except(groupsIn(parent), ours)
-			if len(left) == 0 {
+			if _, err := os.Stat(theirs); err != nil {
 				break
 			}
 			if time.Now().After(end) {
-				t.Fatalf("%v killed: %q is left", victims, left)
+				t.Fatalf("%v killed: %q is left", victims, theirs)
 			}
 		}
 		if _, err := os.Stat(ours); err != nil {
@@ -251,11 +252,19 @@ func (w who) limited(t *testing.T) *app {
 	return w.run(t, "")
 }
 
-func groupsIn(dir string) []string {
-	list, _ := filepath.Glob(filepath.Join(dir, groupPrefix+"*"))
-	return list
-}
-
-func except(list []string, one string) []string {
-	return slices.DeleteFunc(list, func(s string) bool { return s == one })
+// runGroupOf is the run's group that a process is in, at any depth.
+func runGroupOf(parent string, pid int) (group string) {
+	list, _ := filepath.Glob(filepath.Join(parent, groupPrefix+"*"))
+	for _, dir := range list {
+		_ = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+			if err == nil && d.Name() == "cgroup.procs" {
+				b, _ := os.ReadFile(path)
+				if slices.Contains(strings.Fields(string(b)), strconv.Itoa(pid)) {
+					group = dir
+				}
+			}
+			return nil
+		})
+	}
+	return group
 }

@@ -23,7 +23,7 @@ func try(limits Limits, ask Isolation) (tandem.Isolation, error) {
 	defer func() { p.drop() }()
 	for {
 		p.cage.bits |= cageTrial
-		h, _, direct, err := startHeld(exec.Command("/proc/self/exe"), p)
+		h, _, direct, err := startHeld(exec.Command("/proc/self/exe"), p, false)
 		if direct {
 			return p.report, nil
 		}

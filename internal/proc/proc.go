@@ -72,6 +72,7 @@ func (e Exit) Reason() string {
 type Process struct {
 	cmd    *exec.Cmd
 	held   *held // nil when it was started directly
+	keep   bool  // its tree outlives it, until Kill
 	pid    int
 	done   chan struct{}
 	gone   chan struct{}
@@ -90,7 +91,10 @@ type Process struct {
 // Start starts the program. The error is a *tandem.Error of kind start.
 func Start(spec Spec) (*Process, error) { return start(spec, false) }
 
-func start(spec Spec, direct bool) (*Process, error) {
+func start(spec Spec, direct bool) (*Process, error) { return startAs(spec, direct, false) }
+
+// startAs starts the program; with keep its tree outlives it, until Kill.
+func startAs(spec Spec, direct, keep bool) (*Process, error) {
 	if len(spec.Argv) == 0 || spec.Argv[0] == "" {
 		return nil, &tandem.Error{Op: "start", Kind: tandem.KindStart, Message: "no program given"}
 	}
@@ -109,7 +113,7 @@ func start(spec Spec, direct bool) (*Process, error) {
 		cmd.Stdin = spec.Stdin
 	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	p := &Process{cmd: cmd, done: make(chan struct{}), gone: make(chan struct{})}
+	p := &Process{cmd: cmd, keep: keep, done: make(chan struct{}), gone: make(chan struct{})}
 	out, closeChild, err := p.pipes(spec.Output)
 	if err == nil {
 		err = p.begin(cmd, spec, direct)
@@ -144,7 +148,7 @@ func (p *Process) begin(cmd *exec.Cmd, spec Spec, direct bool) (err error) {
 		return err
 	}
 	for !direct {
-		p.held, p.pid, direct, err = startHeld(cmd, p.cage)
+		p.held, p.pid, direct, err = startHeld(cmd, p.cage, p.keep)
 		f, caught := errors.AsType[*cageFault](err)
 		if !caught {
 			break
@@ -152,6 +156,9 @@ func (p *Process) begin(cmd *exec.Cmd, spec Spec, direct bool) (err error) {
 		if err = p.cage.weaken(f, c); err != nil {
 			break
 		}
+	}
+	if direct && p.keep && err == nil {
+		err = &tandem.Error{Op: "start", On: cmd.Path, Kind: tandem.KindStart, Message: "there is no warden to hold what it forks"}
 	}
 	if direct && err == nil {
 		if err = spawn(cmd); err == nil {

@@ -55,6 +55,7 @@ type packet [8]int64
 type order struct {
 	flags           uintptr // for clone
 	trial           bool    // only try the isolation
+	keep            bool    // what the program has started lives on when it ends
 	ctl, dir        uintptr
 	dirPath         uintptr // where dir is by name; 0 when it has none
 	n               uintptr // descriptors 0 to n-1 of the program
@@ -270,7 +271,7 @@ func shimWatch() {
 	shimPoll[1] = unix.PollFd{Fd: 1, Events: unix.POLLIN}
 	for {
 		shimReap()
-		if shimEnded {
+		if shimEnded && !ordered.keep {
 			return
 		}
 		syscall.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&shimPoll)), 2, 0, 0, 0, 0)

@@ -73,7 +73,11 @@ func appMain() {
 		spec.Limits.Memory = 1 << 30
 	}
 	spec.Isolation.NoFork = os.Getenv("PROC_TEST_NOFORK") != ""
-	p, err := Start(spec)
+	begin := Start
+	if argv[2] == forked {
+		begin = forkTree
+	}
+	p, err := begin(spec)
 	if err != nil {
 		fmt.Println("error", err)
 		os.Exit(1)
@@ -157,7 +161,7 @@ func (w who) run(t *testing.T, script string) *app {
 	a.cmd = exec.Command(argv[0], argv[1:]...)
 	a.under = len(w.under) > 0
 	a.cmd.Dir = "/"
-	a.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + filepath.Dir(copied) + "/tmp", "PROC_TEST=" + w.role, "PROC_TEST_RUN=" + script, "GORACE=atexit_sleep_ms=0", a.token, "PROC_TEST_MEMORY=" + os.Getenv("PROC_TEST_MEMORY"), "PROC_TEST_NOFORK=" + os.Getenv("PROC_TEST_NOFORK")}
+	a.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + filepath.Dir(copied) + "/tmp", "PROC_TEST=" + w.role, "PROC_TEST_RUN=" + script, "PYTHONDONTWRITEBYTECODE=1", "GORACE=atexit_sleep_ms=0", a.token, "PROC_TEST_MEMORY=" + os.Getenv("PROC_TEST_MEMORY"), "PROC_TEST_NOFORK=" + os.Getenv("PROC_TEST_NOFORK")}
 	a.cmd.SysProcAttr = w.attr()
 	if !a.under { // strace is talkative
 		a.cmd.Stderr = os.Stderr

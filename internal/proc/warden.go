@@ -22,6 +22,7 @@ const (
 	wardenMagic  = "tandem warden 1"
 	headerSize   = 16 + rlimitsSize // size of the body, arguments, variables, size of the cage in it, limits
 	maxRequest   = 64 << 20
+	keepTree     = 1 << 31 // in the number of arguments: the program's end is not the end of its tree
 )
 
 // A program that contains this package is its own warden: Start runs it again with TANDEM_WARDEN set, and then this is as far as it gets. Variables and init
@@ -109,6 +110,8 @@ func (w *warden) serve() bool {
 	if !fill(head[n:]) || caged > size || size > maxRequest || len(fds) < 2 || len(fds) > maxFiles+2+maxJoins {
 		return false
 	}
+	keep := argc&keepTree != 0
+	argc &^= keepTree
 	if uint32(cap(w.body)) < size {
 		w.body = make([]byte, size)
 	}
@@ -127,7 +130,7 @@ func (w *warden) serve() bool {
 		fds[i] = moved
 	}
 	w.order(fds, int(argc), int(envc), w.body[size-caged:])
-	ordered.limits = rlimitsOf(head[16:])
+	ordered.limits, ordered.keep = rlimitsOf(head[16:]), keep
 	w.mu.Lock() // or it could be buried before it is known
 	pid, errno := launch()
 	if errno == 0 {

@@ -58,7 +58,7 @@ func (p *Pool) probe(ctx context.Context, place int, limits proc.Limits) (took i
 	ctx, cancel := context.WithTimeout(ctx, min(trialTime, p.cfg.StartTimeout))
 	defer cancel()
 	var at supervise.Place // of its own: a probe is nobody's replacement
-	w, err := p.spawn(ctx, place, at.Start(now()), limits)
+	w, err := p.spawn(ctx, place, place, at.Start(now()), limits)
 	if err != nil {
 		return 0, false
 	}

@@ -56,6 +56,7 @@ func (w *worker) abandon() {
 	w.sock.Close() // wakes the reader and the flusher
 	<-w.readDone
 	w.fills.Wait()
+	w.unnotice()
 	w.words.Wait()
 	exit := proc.Exit{Code: -1, Tail: w.said.Text()}
 	var do chores
@@ -78,7 +79,7 @@ func (w *worker) abandon() {
 	p.pump(&do)
 	p.checkEmpty()
 	p.mu.Unlock()
-	p.event(w.place, "killing", "unkillable", w.reason.Message)
+	p.event(w.number, "killing", "unkillable", w.reason.Message)
 	if w.tiredOf != "" {
 		p.recycledPlace(w.place)
 	}

@@ -199,7 +199,7 @@ func (p *Pool) remind(w *worker, i uint32, do *chores) {
 			w.softly = s
 			p.mu.Unlock()
 		}
-		p.event(w.place, "busy", "suspect", fmt.Sprintf("an item is asked to end after %v%s", p.cfg.Caps.Soft, where))
+		p.event(w.number, "busy", "suspect", fmt.Sprintf("an item is asked to end after %v%s", p.cfg.Caps.Soft, where))
 	})
 }
 

@@ -182,7 +182,7 @@ func pidOf(t *testing.T, events chan tandem.Event) int {
 	for {
 		select {
 		case e := <-events:
-			if _, pid, ok := strings.Cut(e.Reason, "pid "); ok && e.To == "idle" {
+			if _, pid, ok := strings.Cut(e.Reason, "pid "); ok && e.To == "idle" && e.What == "worker" {
 				n, _ := strconv.Atoi(pid)
 				return n
 			}

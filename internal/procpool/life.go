@@ -26,19 +26,31 @@ const (
 
 func yield() { runtime.Gosched() }
 
-func (w *worker) name() string { return w.p.cfg.Step + "/" + strconv.Itoa(w.place+1) }
+func (w *worker) name() string { return w.p.cfg.Step + "/" + strconv.Itoa(w.number+1) }
 
-// start starts a worker and waits until it is ready. The error is a *tandem.Error.
-func (p *Pool) start(ctx context.Context, place int, life *supervise.Life) (*worker, error) {
-	w, err := p.spawn(ctx, place, life, p.limitsOf())
+// start starts a worker and waits until it is ready; why says what for, where that is not plain, and of is the worker that it is to replace, if that still serves.
+// The error is a *tandem.Error.
+func (p *Pool) start(ctx context.Context, place int, life *supervise.Life, why string, of *worker) (*worker, error) {
+	p.mu.Lock()
+	number := p.numberAfter(of, place)
+	p.mu.Unlock()
+	p.event(number, "new", "starting", why)
+	w, err := p.spawn(ctx, place, number, life, p.limitsOf())
 	if err != nil {
+		p.mu.Lock()
+		p.numberBack(of, number)
+		p.mu.Unlock()
 		if ctx.Err() == nil {
 			err = p.tooSmall(ctx, place, err)
+		} else if context.Cause(ctx) == errSurplus {
+			p.event(number, "starting", "dead", errSurplus.Error())
 		}
-		return w, err
+		return nil, err
 	}
+	p.timed(w, time.Duration(arena.Now()-w.begun))
+	w.unnotice = arena.OnDeath(w.ctl, func() { w.noticed <- struct{}{} })
 	w.reading = true
-	p.enlist(place, w)
+	p.enlist(number, w)
 	go w.reader()
 	go w.flusher()
 	go w.attend()
@@ -46,7 +58,7 @@ func (p *Pool) start(ctx context.Context, place int, life *supervise.Life) (*wor
 }
 
 // spawn starts a process with limits and waits until it is ready; nobody reads from it yet.
-func (p *Pool) spawn(ctx context.Context, place int, life *supervise.Life, limits proc.Limits) (*worker, error) {
+func (p *Pool) spawn(ctx context.Context, place, number int, life *supervise.Life, limits proc.Limits) (*worker, error) {
 	fail := func(err error) (*worker, error) {
 		e, ok := errors.AsType[*tandem.Error](err)
 		if !ok {
@@ -67,14 +79,14 @@ func (p *Pool) spawn(ctx context.Context, place int, life *supervise.Life, limit
 		p.giveArenas(mem)
 		return fail(err)
 	}
-	w := &worker{p: p, place: place, life: life, limits: p.cfg.Recycle.Draw(nil), tired: make(chan struct{}, 1), sock: sock, mem: mem, ctl: arena.ControlOf(mem.out.Mem),
-		blocks: arena.NewBlocks(p.cfg.ArenaSize), rbuf: make([]byte, 2*wire.MaxFrame),
+	w := &worker{p: p, place: place, number: number, life: life, limits: p.cfg.Recycle.Draw(nil), tired: make(chan struct{}, 1), sock: sock, mem: mem, ctl: arena.ControlOf(mem.out.Mem),
+		taken: make(chan struct{}), noticed: make(chan struct{}, 1), blocks: arena.NewBlocks(p.cfg.ArenaSize), rbuf: make([]byte, 2*wire.MaxFrame),
 		flushing: make(chan struct{}, 1), wakeRead: make(chan struct{}, 1), leave: make(chan struct{}), readDone: make(chan struct{})}
 	w.ctl.Reset()
-	spec := proc.Spec{Argv: p.cfg.Argv, Dir: p.cfg.Dir, Env: p.environ(place), Files: []*os.File{child, mem.in.File(), mem.out.File()}}
+	spec := proc.Spec{Argv: p.cfg.Argv, Dir: p.cfg.Dir, Env: p.environ(number, true), Files: []*os.File{child, mem.in.File(), mem.out.File()}}
 	spec.Output, spec.Limits, spec.Isolation = w.hear, limits, p.cfg.Isolation
 	w.before, w.begun = p.memory.Before(), arena.Now()
-	w.process, err = proc.Start(spec)
+	w.process, err = p.launch(ctx, number, spec)
 	child.Close()
 	if err != nil {
 		sock.Close()
@@ -87,38 +99,45 @@ func (p *Pool) spawn(ctx context.Context, place int, life *supervise.Life, limit
 	stop := context.AfterFunc(ctx, func() { w.kill(tandem.ExitKilledByUs, stoppedRun) })
 	defer stop()
 	if err := w.handshake(); err != nil {
-		p.enlist(place, nil)
+		p.enlist(number, nil)
 		w.threads = evidence.Threads(w.process.PID())
 		w.kill(tandem.ExitBoot, err.Error())
 		ended := w.awaitEnd()
 		sock.Close()
 		if !ended { // it is left behind, and keeps its arenas
-			p.event(place, "starting", "unkillable", err.Error())
+			p.event(number, "starting", "unkillable", err.Error())
 			return fail(err)
 		}
 		<-w.process.Done()
 		p.giveArenas(mem)
 		if ctx.Err() == nil {
 			w.bootFailed(err)
-			p.event(place, "starting", "dead", err.Error())
+			p.event(number, "starting", "dead", err.Error())
 		}
 		return fail(err)
 	}
 	return w, nil
 }
 
-func (p *Pool) environ(place int) []string {
+// environ is the environment of workers; with own also what is a worker's own.
+func (p *Pool) environ(number int, own bool) []string {
 	env := p.cfg.Env
 	if env == nil {
 		env = os.Environ()
 	}
-	env = append(slices.Clone(env), "TANDEM_WORKER=1", "TANDEM_STEP="+p.cfg.Step, "TANDEM_PLACE="+strconv.Itoa(place+1))
+	env = append(slices.Clone(env), "TANDEM_WORKER=1", "TANDEM_STEP="+p.cfg.Step)
+	if own {
+		env = append(env, p.own(number)...)
+	}
 	if p.cfg.Run != "" {
 		env = append(env, "TANDEM_RUN_ID="+p.cfg.Run)
 	}
 	env = append(env, proc.MemoryFlags(env, p.cfg.Caps.Memory, p.cfg.Caps.JVM)...)
 	return append(env, proc.Budget(env, p.cfg.Budget)...)
 }
+
+// own is the part of the environment that tells workers apart.
+func (p *Pool) own(number int) []string { return []string{"TANDEM_PLACE=" + strconv.Itoa(number+1)} }
 
 // handshake sends HELLO and reads the answer.
 func (w *worker) handshake() error {
@@ -219,13 +238,6 @@ func (w *worker) diedAtStart() error {
 	return e
 }
 
-// attend notices the end of the process, also when a child of it keeps the channel open.
-func (w *worker) attend() {
-	<-w.process.Gone()
-	w.life.On(supervise.Gone, now())
-	w.p.end(w, nil)
-}
-
 // end takes a worker out of service, for reason, or because its process has ended (nil). Its replacement may start.
 func (p *Pool) end(w *worker, reason *tandem.Error) {
 	p.mu.Lock()
@@ -241,6 +253,7 @@ func (p *Pool) end(w *worker, reason *tandem.Error) {
 
 // leave is the part of end that needs the mutex.
 func (p *Pool) leave(w *worker) {
+	w.resign()
 	w.setWindow(0)
 	if i := slices.Index(p.workers, w); i >= 0 {
 		p.workers = slices.Delete(p.workers, i, i+1)
@@ -264,6 +277,7 @@ func (p *Pool) retire(w *worker) {
 		p.leaving = append(p.leaving, w)
 	}
 	w.retired = true
+	w.resign()
 	w.setWindow(0)
 	if i := slices.Index(p.workers, w); i >= 0 {
 		p.workers = slices.Delete(p.workers, i, i+1)
@@ -299,6 +313,7 @@ func (w *worker) bury() {
 	<-w.readDone
 	<-w.process.Done()
 	w.fills.Wait()
+	w.unnotice()
 	p := w.p
 	exit := w.process.Exit()
 	if w.killed.Load() != nil {
@@ -326,6 +341,9 @@ func (w *worker) bury() {
 	}
 	hurt := p.inherit(w, exit, stack, &do)
 	died := p.tally(w, exit, hurt || held && !w.draining || w.reason != nil)
+	if died {
+		p.provide()
+	}
 	died = w.worthReport(died)
 	w.flushClosed()
 	p.pump(&do)
@@ -333,7 +351,7 @@ func (w *worker) bury() {
 	p.mu.Unlock()
 	w.sock.Close()
 	w.life.On(supervise.Buried, now())
-	p.event(w.place, "draining", "dead", why)
+	p.event(w.number, "draining", "dead", why)
 	if w.tiredOf != "" {
 		p.recycledPlace(w.place)
 	}

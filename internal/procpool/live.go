@@ -13,8 +13,8 @@ import (
 // roll is who is there, for those who look at the pool from outside. It is guarded by the pool's mutex.
 type roll struct {
 	there   []*worker    // ready or on their way out
-	booting map[int]boot // by place
-	starts  map[int]int  // by place
+	booting map[int]boot // by number
+	starts  map[int]int  // by number
 }
 
 // boot is a worker that is not ready yet.
@@ -23,15 +23,15 @@ type boot struct {
 	begun int64
 }
 
-// seat notes that a process was started for a place.
+// seat notes that a process was started.
 func (p *Pool) seat(w *worker) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.roll.booting == nil {
 		p.roll.booting, p.roll.starts = map[int]boot{}, map[int]int{}
 	}
-	p.roll.starts[w.place]++
-	p.roll.booting[w.place] = boot{w.process.PID(), w.begun}
+	p.roll.starts[w.number]++
+	p.roll.booting[w.number] = boot{w.process.PID(), w.begun}
 }
 
 // enlist notes that it is ready, or with nil that it never will be.
@@ -70,7 +70,7 @@ func (p *Pool) Workers() []tandem.WorkerView {
 		v := tandem.WorkerView{PID: w.process.PID(), Done: w.done, Age: time.Duration(now - w.begun).Seconds(), Running: w.running(now)}
 		v.Waiting = max(0, w.inflight-w.abandoned-len(v.Running))
 		v.State = w.state(len(v.Running))
-		add(w.place, v)
+		add(w.number, v)
 	}
 	slices.SortStableFunc(views, func(a, b tandem.WorkerView) int { return cmp.Compare(places[a.Worker], places[b.Worker]) })
 	return views
@@ -108,7 +108,7 @@ func (w *worker) state(running int) string {
 // present is the worker of a place that has not ended. The mutex is held.
 func (p *Pool) present(place int) (*worker, error) {
 	for _, w := range slices.Backward(p.roll.there) {
-		if w.place == place && !w.dead {
+		if w.number == place && !w.dead {
 			return w, nil
 		}
 	}

@@ -49,6 +49,17 @@ func TestMain(m *testing.M) {
 		return s, nil
 	})
 	sdk.Handle("behave", behave)
+	sdk.Handle("hold", func(_ context.Context, mebibytes string) (string, error) {
+		n, err := strconv.Atoi(mebibytes)
+		if err != nil {
+			return "", err
+		}
+		held = make([]byte, n<<20)
+		for i := 0; i < len(held); i += 4096 {
+			held[i] = 1
+		}
+		return "", nil
+	})
 	sdk.Handle("env", func(context.Context, string) (string, error) { return strings.Join(os.Environ(), "\n"), nil })
 	sdk.Handle("joins", func(_ context.Context, list []string) (string, error) { return strings.Join(list, ","), nil })
 	sdk.Handle("upper", func(_ context.Context, list []string) ([]string, error) {
@@ -83,6 +94,8 @@ func TestMain(m *testing.M) {
 	os.Setenv("GORACE", "atexit_sleep_ms=0") // or each worker takes a second to end
 	goleak.VerifyTestMain(m)
 }
+
+var held []byte // what the worker keeps
 
 // behave does what the item says.
 func behave(_ context.Context, s string) (string, error) {
@@ -133,7 +146,7 @@ func behave(_ context.Context, s string) (string, error) {
 		if _, err := fmt.Fprintln(f, s); err != nil {
 			return "", err
 		}
-		return behave(nil, rest)
+		return behave(context.Background(), rest)
 	case "grow": // for good
 		n, _ := strconv.Atoi(arg)
 		hoard = append(hoard, bytes.Repeat([]byte{1}, n<<20))

@@ -70,7 +70,7 @@ func (p *Pool) times() supervise.Times {
 	return supervise.Times{Spawn: -1, Boot: p.cfg.StartTimeout, Ask: p.cfg.AskWithin, Stop: p.cfg.Grace}
 }
 
-// begin waits for its turn and starts a worker. Without a worker and without an error the place is not needed any more.
+// begin waits for its turn and starts a worker, or takes a spare. Without a worker and without an error the place is not needed any more.
 func (p *Pool) begin(ctx context.Context, n int, at *supervise.Place) (w *worker, begun time.Duration, err error) {
 	for {
 		p.mu.Lock()
@@ -94,16 +94,18 @@ func (p *Pool) begin(ctx context.Context, n int, at *supervise.Place) (w *worker
 		return nil, 0, nil
 	}
 	begun = now()
+	if w = p.spare(n); w != nil {
+		if !at.Adopt(w.life, begun) {
+			panic("procpool: a spare beside a worker for " + p.cfg.Step + "/" + strconv.Itoa(n+1)) // a mistake in this package
+		}
+		return w, begun, nil
+	}
 	life := at.Start(begun)
 	if life == nil {
 		panic("procpool: a second worker for " + p.cfg.Step + "/" + strconv.Itoa(n+1)) // a mistake in this package
 	}
-	p.event(n, "new", "starting", "")
-	w, err = p.start(ctx, n, life)
+	w, err = p.start(ctx, n, life, "", nil)
 	if ctx.Err() != nil && w == nil {
-		if context.Cause(ctx) == errSurplus {
-			p.event(n, "starting", "dead", errSurplus.Error())
-		}
 		return nil, begun, nil
 	}
 	return w, begun, err
@@ -118,7 +120,8 @@ func (p *Pool) admit(w *worker) {
 		p.mu.Unlock()
 		return // its place has ended
 	}
-	if w.life.On(supervise.Ready, now()) && !w.dead {
+	w.life.On(supervise.Ready, now()) // a spare has said so before
+	if w.life.Serves() && !w.dead {
 		p.workers = append(p.workers, w)
 		if p.atOnce > 0 {
 			w.change(p.atOnce)
@@ -136,7 +139,7 @@ func (p *Pool) admit(w *worker) {
 	if m := p.cfg.Caps.Memory; m > 0 {
 		ready += ", memory " + proc.Bytes(m) + " (" + string(w.process.Memory()) + ")"
 	}
-	p.event(w.place, "starting", "idle", ready)
+	p.event(w.number, "starting", "idle", ready)
 	p.finish(&do, true)
 }
 
@@ -165,8 +168,7 @@ func (p *Pool) serve(ctx context.Context, w *worker, at *supervise.Place) *worke
 		}
 		return nil
 	}
-	p.event(w.place, "new", "starting", "to recycle the one before: "+why)
-	next, err := p.start(ctx, w.place, life)
+	next, err := p.start(ctx, w.place, life, "to recycle the one before: "+why, w)
 	if next == nil {
 		at.Failed()
 		p.notRecycled(w, ctx.Err() == nil, err)
@@ -196,10 +198,10 @@ func (p *Pool) after(ctx context.Context, n int, w *worker, at *supervise.Place)
 	}
 	if idle {
 		at.Park()
-		return p.parked(ctx, n)
+		return p.parked(ctx, w.number)
 	}
 	if wait > 0 {
-		p.event(n, "dead", "backoff", "the next one starts in "+wait.Round(time.Millisecond).String())
+		p.event(w.number, "dead", "backoff", "the next one starts in "+wait.Round(time.Millisecond).String())
 	}
 	return ctx.Err() != nil
 }

@@ -59,6 +59,10 @@ type Config struct {
 	Grace        time.Duration // for a drain, or for an answer to CANCEL; zero means 1 s
 	ArenaSize    int64         // bytes each way; zero means arena.DefaultSize
 
+	Template []string // a program that loads the handler once and forks workers of itself; nil means that each starts by itself
+	MustFork bool     // without a template there are to be no workers
+	Spares   int      // ready workers beside those that serve; zero means one after the first death if starting takes long, negative none
+
 	Redact  func(tandem.Value) tandem.Value // takes secrets out of the inputs that crash reports show; may be nil
 	OnCrash func(tandem.Crash)              // told of each worker that died or was killed while serving; may be nil; must not block for long
 
@@ -126,6 +130,16 @@ type Pool struct {
 	memory   evidence.Memory
 	roll     roll
 
+	numbers   []bool // of workers, those in use
+	spares    []*worker
+	keepers   int              // goroutines that see to spares
+	boot      time.Duration    // of the last worker that was started
+	sparable  bool             // there is memory for a spare
+	templates []*proc.Template // to be closed when no worker is left
+	current   *proc.Template   // the one to fork from; nil while there is none
+	bred      chan struct{}    // closed when current or noFork is settled
+	noFork    bool
+
 	booting sync.Mutex // guards what follows
 	tried   bool       // it is known whether the limit of memory keeps workers from starting
 	small   *tandem.Error
@@ -133,7 +147,7 @@ type Pool struct {
 
 // New makes a pool; nothing runs before Run.
 func New(cfg Config) *Pool {
-	p := &Pool{cfg: cfg.withDefaults(), ready: make(chan struct{}), empty: make(chan struct{}), turn: make(chan struct{})}
+	p := &Pool{cfg: cfg.withDefaults(), ready: make(chan struct{}), empty: make(chan struct{}), turn: make(chan struct{}), bred: make(chan struct{})}
 	p.size, p.loops = p.cfg.Workers, p.cfg.Loops
 	p.room.L = &p.mu
 	p.mode = p.cfg.Mode
@@ -152,7 +166,11 @@ func (p *Pool) Run(ctx context.Context) error {
 	p.owned.Go(func() { p.watch(ctx) })
 	p.mu.Lock()
 	p.stop, p.run = stop, ctx
+	if p.cfg.Template != nil {
+		p.owned.Go(func() { p.breed(ctx) })
+	}
 	p.fit()
+	p.provide()
 	p.mu.Unlock()
 
 	var err error
@@ -171,6 +189,7 @@ func (p *Pool) Run(ctx context.Context) error {
 	p.mu.Unlock()
 	cancel(cmp.Or(err, tandem.ErrClosed))
 	p.owned.Wait()
+	p.closeTemplates()
 	p.cancelRest(err)
 	return err
 }

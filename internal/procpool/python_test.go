@@ -67,7 +67,8 @@ func pyConfig(t testing.TB, handler string) Config {
 		t.Fatal(err)
 	}
 	return Config{Step: "py", Measure: true, Argv: []string{path, "-c", fmt.Sprintf(python.Start, `"`+dir+`"`)},
-		Handler: "handlers.py:" + handler, Home: dir, Workers: 2}
+		Template: []string{path, "-c", fmt.Sprintf(strings.Replace(python.Start, "start", "fork", 1), `"`+dir+`"`)},
+		Handler:  "handlers.py:" + handler, Home: dir, Workers: 2}
 }
 
 func TestPythonValues(t *testing.T) {
@@ -87,21 +88,32 @@ func TestPythonValues(t *testing.T) {
 }
 
 func TestPythonOutcomes(t *testing.T) {
-	for _, c := range []struct {
+	type wanted struct {
 		handler string
 		outcome tandem.Outcome
 		kind    string
 		says    string
-	}{
-		{"three", tandem.OK, "", ""}, {"none", tandem.Filtered, "", ""},
-		{"fail", tandem.Failed, tandem.KindException, "ValueError: bad header"},
-		{"odd", tandem.Failed, tandem.KindUnserialisable, "type set"}, {"nan", tandem.Failed, tandem.KindUnserialisable, "JSON"},
-		{"gone", tandem.Crashed, tandem.KindCrash, "exit code 3"}, {"abort", tandem.Crashed, tandem.KindCrash, "SIGABRT"},
-		{"shout", tandem.OK, "", ""},
-	} {
-		t.Run(c.handler, func(t *testing.T) {
+		spawn   bool
+	}
+	all := []wanted{
+		{"three", tandem.OK, "", "", false}, {"none", tandem.Filtered, "", "", false},
+		{"fail", tandem.Failed, tandem.KindException, "ValueError: bad header", false},
+		{"odd", tandem.Failed, tandem.KindUnserialisable, "type set", false}, {"nan", tandem.Failed, tandem.KindUnserialisable, "JSON", false},
+		{"gone", tandem.Crashed, tandem.KindCrash, "exit code 3", false}, {"abort", tandem.Crashed, tandem.KindCrash, "SIGABRT", false},
+		{"shout", tandem.OK, "", "", false},
+	}
+	for _, c := range all {
+		c.spawn = true
+		all = append(all, c)
+	}
+	for _, c := range all {
+		t.Run(fmt.Sprint(c.handler, " spawn ", c.spawn), func(t *testing.T) {
 			t.Parallel()
-			p := started(t, pyConfig(t, c.handler))
+			cfg := pyConfig(t, c.handler)
+			if c.spawn {
+				cfg.Template = nil
+			}
+			p := started(t, cfg)
 			r := call(t, p, "x").Result
 			if r.Outcome != c.outcome {
 				t.Fatalf("got %s %v, want %s", r.Outcome, r.Err, c.outcome)

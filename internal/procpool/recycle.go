@@ -83,7 +83,7 @@ func (p *Pool) notRecycled(w *worker, tell bool, err error) {
 	}
 	p.mu.Unlock()
 	if tell {
-		p.event(w.place, "idle", "idle", fmt.Sprintf("kept for another %v: its replacement could not start: %v", notAgain, err))
+		p.event(w.number, "idle", "idle", fmt.Sprintf("kept for another %v: its replacement could not start: %v", notAgain, err))
 	}
 	p.recycledPlace(w.place)
 }

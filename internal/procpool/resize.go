@@ -69,7 +69,7 @@ func (p *Pool) dismiss(w *worker, why string) {
 	p.retire(w)
 	w.sayDrain(&do)
 	p.mu.Unlock()
-	p.event(w.place, "idle", "draining", why)
+	p.event(w.number, "idle", "draining", why)
 	p.finish(&do, true)
 }
 
@@ -115,7 +115,9 @@ func (w *worker) linger(run context.Context) {
 		var do chores
 		now := arena.Now()
 		p.mu.Lock()
-		if !w.dead {
+		if w.dying != 0 && now-w.dying < int64(mostDying) {
+			moved = now // the kernel takes the time it takes
+		} else if !w.dead {
 			started := w.ctl.Started()
 			if started != begun || w.busy() {
 				moved = now

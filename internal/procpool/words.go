@@ -66,7 +66,7 @@ func (w *worker) hear(stream int, chunk []byte) {
 		}
 	}
 	if out := w.p.cfg.OnOutput; out != nil {
-		out(w.place, stream, chunk)
+		out(w.number, stream, chunk)
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 type worker struct {
 	p        *Pool
 	place    int
+	number   int // what it is called, from 0; no two that serve have the same
 	process  *proc.Process
 	life     *supervise.Life
 	sock     *proc.Socket
@@ -56,6 +57,8 @@ type worker struct {
 	tiredOf   string            // why; empty while it is not
 	idleEnd   bool              // it goes because there is nothing to do
 	spared    time.Duration     // it is not recycled before
+	resigned  bool              // its number may be another's
+	dying     int64             // when the kernel was seen to end it; 0 before
 	suspect   bool              // an item's time is up in it, or it is silent: it is asked where it is, then killed
 	answered  chan struct{}     // closed when it was asked where it is, because a handler ran on after its time was up; nil before
 	reason    *tandem.Error     // why we ended it
@@ -83,6 +86,9 @@ type worker struct {
 
 	flushing chan struct{} // wakes the flusher
 	wakeRead chan struct{} // wakes the reader
+	noticed  chan struct{} // the kernel has marked its page
+	unnotice func()
+	taken    chan struct{} // closed when it is a spare no more
 	leave    chan struct{} // closed when the worker is of no more use: a replacement may start
 	readDone chan struct{}
 

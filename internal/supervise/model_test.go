@@ -96,6 +96,18 @@ func TestAPoolIsNeverStuck(t *testing.T) {
 					return
 				}
 				if yes, _ := pool.May(i, now); yes {
+					if rapid.IntRange(0, 3).Draw(t, "spare") == 0 { // it was ready beside the places
+						var own Place
+						w := fresh(own.Start(now))
+						w.life.On(Exec, now)
+						w.life.On(Ready, now)
+						if !p.Adopt(w.life, now) {
+							t.Fatalf("place %d may have a spare and cannot: %s", i, p.State())
+						}
+						serving[i] = w
+						pool.Ready()
+						return
+					}
 					l := p.Start(now)
 					if l == nil {
 						t.Fatalf("place %d may start and cannot: %s", i, p.State())
@@ -104,7 +116,7 @@ func TestAPoolIsNeverStuck(t *testing.T) {
 				}
 				return
 			}
-			if p.Start(now) != nil {
+			if p.Adopt(&Life{}, now) || p.Start(now) != nil {
 				t.Fatalf("a second worker for place %d beside one that is %s", i, w.life.State())
 			}
 			if c := coming[i]; c != nil {

@@ -50,6 +50,16 @@ func (p *Place) Start(now time.Duration) *Life {
 	return p.present
 }
 
+// Adopt makes a worker that was started beside all places, a spare, the place's own; its service begins now. It is false where Start gives none.
+func (p *Place) Adopt(l *Life, now time.Duration) bool {
+	if p.present != nil || p.between == Backoff && now < p.due || next[p.between][Start] == states {
+		return false
+	}
+	l.ready.Store(int64(now))
+	p.present = l
+	return true
+}
+
 // Pending is how long the place still waits; zero when it does not.
 func (p *Place) Pending(now time.Duration) time.Duration {
 	if p.present == nil && p.between == Backoff {

@@ -3,6 +3,7 @@ import mmap
 import os
 from _socket import MSG_DONTWAIT, MSG_PEEK
 from _thread import allocate_lock
+from sys import modules
 from time import sleep
 
 from .frames import BLOB, BYTES, CANCEL, DRAIN, INLINE, KIND, LIST, MAX_FRAME, MORE, NONE, RESULT, TASK, BadFrame, leave, result, span_in, span_out, split
@@ -20,6 +21,10 @@ class Channel:
         self.sock, self.views = sock, views
         self.inside = mmap.mmap(4, hello["in_arena"], mmap.MAP_SHARED, mmap.PROT_READ)
         page = mmap.mmap(5, hello["control"] + hello["out_arena"], mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
+        if "ctypes" in modules:  # to load it takes as long as a third of Python's own start
+            from .notice import arm
+
+            arm(page)
         view = memoryview(page)
         self.control = view[: hello["control"]].cast("Q")
         self.outside = view[hello["control"] :]

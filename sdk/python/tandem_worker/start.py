@@ -55,16 +55,22 @@ def main():
     for fd in (3, 4, 5):
         os.set_inheritable(fd, False)
     os.environ.pop("TANDEM_WORKER", None)  # what a handler starts is no worker
+    guarded(Socket(fileno=3))
+
+
+def guarded(sock, begun=None):
+    """Serves until Tandem has enough of it. begun: what prepare and start gave, in a process where they are done."""
     try:
-        run(Socket(fileno=3))
+        run(sock, begun)
     except BadFrame as e:
         leave_over(e)
     except (BrokenPipeError, ConnectionResetError):  # Tandem is gone
         leave(0)
 
 
-def run(sock):
-    hello, dump = read_hello(sock), 0
+def prepare():
+    """What comes before any code of the user; gives the signal that asks for the stacks, or 0."""
+    dump = 0
     try:
         import faulthandler
 
@@ -74,9 +80,15 @@ def run(sock):
         sys.stdout.reconfigure(line_buffering=True)
     except BaseException:  # the user's own stdout object may have neither
         pass
+    sys.meta_path.append(Names)
+    return dump
+
+
+def run(sock, begun):
+    hello = read_hello(sock)
+    dump, found = begun or (prepare(), None)
     try:
-        sys.meta_path.append(Names)
-        f, how, mode = start(hello)
+        f, how, mode = found or start(hello)
         measure = bool(hello.get("measure"))
         kwargs, batch = bool(hello.get("kwargs")), bool(hello.get("batch"))
         ch = Channel(sock, hello, wants_view(f) and not kwargs and not batch)
