@@ -47,16 +47,13 @@ func five(outcome string) map[string]string { return map[string]string{"5": outc
 func (r *run) replaced(place, old int, within time.Duration) {
 	r.Helper()
 	begun := time.Now()
-	for {
-		if list := r.watch.parts()[fmt.Sprintf("worker:work/%d", place)]; len(list) > 0 && list[0] != old {
-			break
-		}
-		if time.Sleep(2 * time.Millisecond); time.Since(begun) > within {
+	for r.shown(place) == old {
+		if time.Since(begun) > within {
 			r.Errorf("it is not replaced within %v", within)
 			return
 		}
 	}
-	r.Logf("replaced after %v", time.Since(begun).Round(time.Millisecond))
+	r.Logf("replaced, and seen so by tandem ps, after %v", time.Since(begun).Round(time.Millisecond))
 }
 
 func killIdle(r *run) {
@@ -197,10 +194,10 @@ func hung() []row {
 		{n: 17, fault: "waits for itself", lang: "java", needs: "java", step: java("locks", "hang: 5s", once), items: 6, bad: five("timed_out"), why: "hung/proven"},
 		{n: 18, fault: "C calls hold the GIL for longer than hang", lang: "python", step: py("gil", "hang: 1s", once)},
 		{n: 18, fault: "one C call holds the GIL for longer than hang", lang: "python", step: py("gil_whole", "hang: 1s", once)},
-		{n: 19, fault: "SIGSTOP of a busy worker", lang: "python", step: py("sleeps", "hang: 1s", once), bad: five("timed_out"), why: "hung/proven", inject: func(r *run) { r.signal(r.worker("worker", 0), syscall.SIGSTOP) }, check: stopped, quick: true},
-		{n: 19, fault: "SIGSTOP of a busy worker", lang: "go", step: golang("sleeps", "hang: 1s", once), bad: five("timed_out"), why: "hung/proven", inject: func(r *run) { r.signal(r.worker("worker", 0), syscall.SIGSTOP) }, check: stopped},
-		{n: 20, fault: "frozen: nothing can kill it", lang: "python", as: "root", needs: "freezer", step: py("sleeps", "timeout: 500ms", once), bad: five("timed_out"), inject: freeze, late: thaw, check: func(r *run) { // it is not dead: no report, an event
-			if !strings.Contains(r.items_["5"].Error.Message, "not done after 500ms") {
+		{n: 19, fault: "SIGSTOP of a busy worker", lang: "python", step: py("sleeps", "hang: 4s", once), bad: five("timed_out"), why: "hung/proven", inject: func(r *run) { r.signal(r.worker("worker", 0), syscall.SIGSTOP) }, check: stopped, quick: true},
+		{n: 19, fault: "SIGSTOP of a busy worker", lang: "go", step: golang("sleeps", "hang: 4s", once), bad: five("timed_out"), why: "hung/proven", inject: func(r *run) { r.signal(r.worker("worker", 0), syscall.SIGSTOP) }, check: stopped},
+		{n: 20, fault: "frozen: nothing can kill it", lang: "python", as: "root", needs: "freezer", step: py("sleeps", "timeout: 3s", once), bad: five("timed_out"), inject: freeze, late: thaw, check: func(r *run) { // it is not dead: no report, an event
+			if !strings.Contains(r.items_["5"].Error.Message, "not done after 3s") {
 				r.Errorf("%+v", r.items_["5"].Error)
 			}
 			counts(0, 1, 0)(r)

@@ -311,20 +311,55 @@ func (r *run) worker(part string, n int) int {
 			n, _ = strconv.Atoi(string(b))
 		}
 	}
-	name := fmt.Sprintf("%s:work/%d", part, n)
 	if r.lang == "command" || r.lang == "java" || r.lang == "node" {
-		name = part + ":work/"
+		for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
+			if list := r.watch.parts()[part+":work/"]; len(list) > 0 {
+				return list[0]
+			}
+		}
+		r.Fatalf("there is no %s: %v", part, r.watch.parts())
 	}
-	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
-		if list := r.watch.parts()[name]; len(list) > 0 {
-			return list[0]
+	pid := r.shown(n)
+	if part == "shim" {
+		for p, s := range r.watch.look() {
+			if p.pid == pid {
+				return s.parent
+			}
 		}
 	}
-	r.Fatalf("there is no %s: %v", name, r.watch.parts())
+	return pid
+}
+
+// shown is the process of a worker as tandem ps tells it: one that was forked from a template has the template's environment.
+func (r *run) shown(n int) int {
+	r.Helper()
+	name := fmt.Sprintf("work/%d", n)
+	var out []byte
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); {
+		c := exec.Command(bin, "ps", "--json")
+		c.Env = append(os.Environ(), "TANDEM_HOME="+r.dir+"/.tandem")
+		out, _ = c.Output()
+		var doc struct {
+			Processes []struct {
+				PID          int
+				Role, Worker string
+			}
+		}
+		for d := json.NewDecoder(bytes.NewReader(out)); d.Decode(&doc) == nil; {
+			for _, p := range doc.Processes {
+				if p.Role == "worker" && p.Worker == name && p.PID > 0 {
+					return p.PID
+				}
+			}
+		}
+	}
+	r.Fatalf("tandem ps shows no worker %s: %s", name, out)
 	return 0
 }
 
 func (r *run) signal(pid int, s syscall.Signal) {
+	cmd, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	r.Logf("%s to %.40s", s, cmd)
 	if err := syscall.Kill(pid, s); err != nil {
 		r.Errorf("%s to %d: %v", s, pid, err)
 	}

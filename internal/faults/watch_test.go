@@ -139,8 +139,8 @@ func (w *watch) parts() map[string][]int {
 			found["shim"] = append(found["shim"], p.pid)
 		case above != nil && (above.name == "tandem-shim" || above.name == "tandem-warden"):
 			found["worker"] = append(found["worker"], p.pid)
-			found["worker:"+s.env["TANDEM_STEP"]+"/"+s.env["TANDEM_PLACE"]] = []int{p.pid}
-			found["shim:"+s.env["TANDEM_STEP"]+"/"+s.env["TANDEM_PLACE"]] = []int{s.parent}
+			found["worker:"+s.env["TANDEM_STEP"]+"/"] = []int{p.pid}
+			found["shim:"+s.env["TANDEM_STEP"]+"/"] = []int{s.parent}
 		default:
 			found["child"] = append(found["child"], p.pid)
 		}
@@ -204,10 +204,11 @@ func descriptors(pid int) map[string]int {
 	return kinds
 }
 
-// more is what there is more of now than there was. A dead worker's shared memory is kept for its replacement's, so of that there may be twice as much.
+// more is what there is more of now than there was. A dead worker's shared memory is kept for its replacement's, so of that there may be twice as much; and a template or a
+// spare worker may have been started since: one process more, which costs these.
 func more(now, was map[string]int) (list []string) {
 	for kind, n := range now {
-		if n > was[kind] && (kind != "memfd" || n > 2*was[kind]) {
+		if most := was[kind] + map[string]int{"memfd": was["memfd"], "anon_inode:[pidfd]": 1, "anon_inode:[eventfd]": 1, "pipe:": 2, "socket:": 2}[kind]; n > most {
 			list = append(list, fmt.Sprintf("%s %d, were %d", kind, n, was[kind]))
 		}
 	}
