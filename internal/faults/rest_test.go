@@ -40,13 +40,13 @@ func parts() []row {
 		{n: 25, fault: "kill -9 of Tandem", lang: "python", step: py("sleeps_once"), why: "any", inject: killParts("app"), check: resumed, quick: true},
 		{n: 25, fault: "kill -9 of Tandem", lang: "go", step: golang("once"), why: "any", inject: killParts("app"), check: resumed},
 		{n: 25, fault: "kill -9 of Tandem", lang: "command", step: sh(`test $n != 5 -o -e attempt || { touch attempt; sleep 1; echo -n 1 > culprit; sleep 600; }; echo $n`), why: "any", inject: killParts("app"), check: resumed},
-		{n: 26, fault: "kill -9 of the warden: nothing that runs is harmed", lang: "python", step: py("sleeps_once"), why: "killed_externally/unknown", inject: func(r *run) {
+		{n: 26, fault: "kill -9 of the warden: nothing that runs is harmed", lang: "go", step: golang("once"), why: "killed_externally/unknown", inject: func(r *run) {
 			pid := r.worker("worker", 0)
 			warden := r.part("warden")
 			r.signal(warden, syscall.SIGKILL)
 			time.Sleep(100 * time.Millisecond)
-			r.signal(pid, syscall.SIGKILL) // and it is replaced all the same
-		}, check: counts(0, 1, 0), quick: true},
+			r.signal(pid, syscall.SIGKILL) // its replacement needs another warden
+		}, late: func(r *run) { r.part("warden") }, check: counts(0, 1, 0), quick: true},
 		{n: 27, fault: "kill -9 of a busy worker's shim", lang: "python", step: py("sleeps_once"), why: "any", inject: killShim, check: counts(0, 0, 1), quick: true},
 		{n: 27, fault: "kill -9 of a busy worker's shim", lang: "go", step: golang("once"), why: "any", inject: killShim, check: counts(0, 0, 1)},
 		{n: 28, fault: "kill -9 of Tandem and the warden together", lang: "python", step: py("sleeps_once"), why: "any", inject: killParts("warden", "app"), check: resumed, quick: true},
