@@ -196,7 +196,7 @@ func hung() []row {
 		{n: 18, fault: "one C call holds the GIL for longer than hang", lang: "python", step: py("gil_whole", "hang: 1s", once)},
 		{n: 19, fault: "SIGSTOP of a busy worker", lang: "python", step: py("sleeps", "hang: 4s", once), bad: five("timed_out"), why: "hung/proven", inject: func(r *run) { r.signal(r.worker("worker", 0), syscall.SIGSTOP) }, check: stopped, quick: true},
 		{n: 19, fault: "SIGSTOP of a busy worker", lang: "go", step: golang("sleeps", "hang: 4s", once), bad: five("timed_out"), why: "hung/proven", inject: func(r *run) { r.signal(r.worker("worker", 0), syscall.SIGSTOP) }, check: stopped},
-		{n: 20, fault: "frozen: nothing can kill it", lang: "python", as: "root", needs: "freezer", step: py("sleeps", "timeout: 3s", once), bad: five("timed_out"), why: "any", inject: freeze, late: thaw, check: func(r *run) { // it is not dead: no report, an event
+		{n: 20, fault: "frozen: nothing can kill it", lang: "python", as: "root", needs: "freezer", step: py("sleeps", "timeout: 3s", once), bad: five("timed_out"), inject: freeze, late: thaw, check: func(r *run) { // it is not dead: no report, an event
 			if !strings.Contains(r.items_["5"].Error.Message, "not done after 3s") {
 				r.Errorf("%+v", r.items_["5"].Error)
 			}

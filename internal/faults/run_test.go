@@ -339,15 +339,19 @@ func (r *run) shown(n int) int {
 		c := exec.Command(bin, "ps", "--json")
 		c.Env = append(os.Environ(), "TANDEM_HOME="+r.dir+"/.tandem")
 		out, _ = c.Output()
-		var doc struct {
-			Processes []struct {
-				PID          int
-				Role, Worker string
+		for d := json.NewDecoder(bytes.NewReader(out)); ; {
+			var doc struct { // root is shown the runs of everybody
+				Dir       string
+				Processes []struct {
+					PID          int
+					Role, Worker string
+				}
 			}
-		}
-		for d := json.NewDecoder(bytes.NewReader(out)); d.Decode(&doc) == nil; {
+			if d.Decode(&doc) != nil {
+				break
+			}
 			for _, p := range doc.Processes {
-				if p.Role == "worker" && p.Worker == name && p.PID > 0 {
+				if strings.HasPrefix(doc.Dir, r.dir+"/") && p.Role == "worker" && p.Worker == name && p.PID > 0 {
 					return p.PID
 				}
 			}
