@@ -8,7 +8,11 @@ GOLANGCI := $(CACHE)/golangci-lint
 PILLOW := pillow==11.3.0
 
 .DEFAULT_GOAL := help
+<<<<<<< HEAD
 .PHONY: help demo test kills faults bench accuracy accuracy-handlers parallel chromium picture lint build generate fuzz clean
+=======
+.PHONY: help demo cluster-demo test kills cluster-faults bench accuracy accuracy-handlers parallel redis chromium picture lint build generate fuzz clean
+>>>>>>> main
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -20,6 +24,9 @@ build: ## build bin/tandem
 demo: build $(VENV)/.ready ## the main job on real images, next to the textbook answer (under a minute)
 	@if [ -x $(VENV)/bin/python ]; then bin/tandem demo --python $(abspath $(VENV))/bin/python; else bin/tandem demo; fi
 
+cluster-demo: build ## three nodes and a cluster on this machine, one killed in the middle of a run, the totals checked (about half a minute)
+	TANDEM_PYTHON=$(PYTHON) examples/cluster/demo.sh bin/tandem
+
 # Pillow for the demo's Python image code. Without it the demo uses Tandem's own image code, and says so.
 $(VENV)/.ready:
 	@mkdir -p $(CACHE)
@@ -27,7 +34,7 @@ $(VENV)/.ready:
 	then touch $@; \
 	else rm -rf $(VENV); echo "Pillow could not be installed (see $(CACHE)/venv.log): the demo uses Tandem's own image code"; fi
 
-test: chromium ## every test: Go with the race detector, Python, the flows of examples/
+test: chromium redis ## every test: Go with the race detector, Python, the flows of examples/
 	$(GO) vet ./...
 	$(GO) test -race -timeout 10m ./...
 	$(GO) test -run TestEveryDeathHasItsReport ./internal/procpool # the race detector keeps the runtime from finding deadlocks, so once without
@@ -36,17 +43,30 @@ test: chromium ## every test: Go with the race detector, Python, the flows of ex
 	@for p in $(PYTHONS); do if $$p -c "" 2>/dev/null; then $$p --version; $$p -m unittest discover -s sdk/python || exit 1; \
 	else echo "$$p is not here: not tested"; fi; done
 
-kills: ## kill runs 200 times at random moments and resume them (a few minutes)
+kills: ## kill runs 200 times and queues until a million puts were acknowledged, at random moments (several minutes)
 	$(GO) test -run TestKill -count 1 -timeout 30m -v ./internal/cli -kills 200
+	$(GO) test -run TestClusterKill -count 1 -timeout 60m -v ./internal/cli -clusterkills 100
+	$(GO) test -run TestKills -count 1 -timeout 30m -v ./internal/queue/jetstream -kills 20 -puts 1000000
 
+<<<<<<< HEAD
 faults: ## every fault of the matrix done to a real run, in each language, as root and as nobody, and 1000 random kills (twenty minutes)
 	$(GO) test ./internal/faults -count 1 -timeout 90m -v -faults -kills 1000
 
 bench: build parallel ## side by side with the peers and the raw limits; see bench/README.md
+=======
+cluster-faults: ## nodes in network namespaces: kill, partition, slow link, restart (root; several minutes)
+	$(GO) test -run TestNamespaces -count 1 -timeout 30m -v ./internal/cli -faults
+
+bench: build parallel redis ## side by side with the peers and the raw limits; see bench/README.md
+>>>>>>> main
 	cd bench && $(GO) run . -tandem $(abspath bin/tandem) $(BENCH)
 
 accuracy: build ## profile labelled programs: quiet, beside a busy one, on one processor (several minutes); ACCURACY="-settings quiet -seed 2"
 	$(GO) test ./internal/measure -run TestAccuracy -count=1 -timeout 30m -v -accuracy -tandem $(abspath bin/tandem) $(ACCURACY)
+
+# The queue on Redis is tested on a real server. Without one its tests are skipped, and this says so.
+redis:
+	@command -v redis-server >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq redis-server; } >/dev/null 2>&1 || echo "redis-server is not here: queue/redis is NOT TESTED"
 
 accuracy-handlers: ## mode: auto next to the best setting of a search, for labelled handlers (under ten minutes); HANDLERS="-only net -explain -seed 2"
 	$(GO) test ./internal/measure -run TestHandlersAccuracy -count=1 -timeout 30m -v -handlers $(HANDLERS)

@@ -26,6 +26,7 @@ import (
 var roles = map[string]func(args []string) error{
 	"serve-api":  serveAPI,
 	"serve-grpc": serveGRPC,
+	"serve-nats": serveNATS,
 }
 
 func main() {

@@ -62,7 +62,7 @@ func TestAutoDecides(t *testing.T) {
 			}
 			check(t, r, sink)
 			s := r.Steps[0]
-			if c.mode != "" && s.Mode != c.mode || s.Measured == nil || s.Measured.Wait < .5 || s.Auto != (c.step.Mode == tandem.Auto) {
+			if c.mode != "" && s.Mode != c.mode || s.Measured == nil || s.Measured.Wait+s.Measured.Queue < .5 || s.Auto != (c.step.Mode == tandem.Auto) {
 				t.Errorf("%+v, measured %+v", s, s.Measured)
 			}
 			if len(told.list) != len(s.Decisions) {

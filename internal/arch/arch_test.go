@@ -20,7 +20,7 @@ var layer = map[string]int{
 	"tandem": 0, "tandem/internal/supervise": 0, "tandem/internal/page": 0, "tandem/sdk/python": 0, "tandem/internal/arena": 0,
 	"tandem/internal/wire": 1, "tandem/internal/handover": 1, "tandem/internal/queue": 1, "tandem/internal/proc": 1, "tandem/internal/expr": 1, "tandem/internal/limit": 1, "tandem/internal/evidence": 1, "tandem/internal/advise": 1,
 	"tandem/internal/source": 2, "tandem/internal/sink": 2, "tandem/internal/gopool": 2, "tandem/internal/procpool": 2,
-	"tandem/internal/measure": 2, "tandem/internal/inside": 2, "tandem/internal/profile": 2, "tandem/internal/handler": 2, "tandem/internal/queue/jetstream": 2, "tandem/internal/sqlite": 2, "tandem/internal/journal": 2, "tandem/internal/lanes": 2, "tandem/internal/live": 2, "tandem/worker": 2, "tandem/tandemtest": 2,
+	"tandem/internal/measure": 2, "tandem/internal/inside": 2, "tandem/internal/profile": 2, "tandem/internal/handler": 2, "tandem/internal/queue/jetstream": 2, "tandem/queue/redis": 2, "tandem/internal/sqlite": 2, "tandem/internal/journal": 2, "tandem/internal/lanes": 2, "tandem/internal/live": 2, "tandem/worker": 2, "tandem/tandemtest": 2,
 	"tandem/engine": 3, "tandem/internal/runs": 3, "tandem/internal/top": 3,
 	"tandem/internal/flowfile": 4, "tandem/internal/cluster": 4, "tandem/internal/report": 4, "tandem/internal/demo": 4, "tandem/internal/mapper": 4, "tandem/internal/compare": 4, "tandem/internal/lab": 4,
 	"tandem/internal/cli": 5,
@@ -53,6 +53,7 @@ var never = []struct {
 		return strings.HasPrefix(i, "charm.land/") || strings.HasPrefix(i, "github.com/charmbracelet/")
 	}, "a terminal's picture is for the command: a program that embeds the engine must not carry it"},
 	{func(p string) bool { return !strings.HasPrefix(p, "tandem/internal/queue/") }, func(i string) bool { return strings.Contains(i, "nats-io") }, "the cluster's client and server stay behind the contract of queues: 11 MB that the library must not carry"},
+	{not("tandem/queue/redis"), func(i string) bool { return strings.HasPrefix(i, "github.com/redis/") }, "the driver is for programs that import it: the command and the library do not carry its 5 MB"},
 	{is("tandem/engine"), either("tandem/internal/flowfile", "tandem/internal/cli", "tandem/internal/demo"), "the engine is embeddable without the command"},
 	{either("tandem", "tandem/internal/proc", "tandem/internal/procpool", "tandem/worker", "tandem/internal/wire", "tandem/internal/arena"), either("net", "os/user"), "both link the C library, and with it the runtime of a Go worker no longer finds a deadlock: the worker may be this very program"},
 	{func(p string) bool { return p != "tandem/tandemtest" }, either("testing", "tandem/tandemtest"), "test code stays out of the product"},

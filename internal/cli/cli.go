@@ -96,7 +96,7 @@ A crash costs one item, a timeout really kills.`,
   ls *.png | tandem map convert {} {.}.jpg    run a command for every line, several at a time`,
 		SilenceErrors: true, SilenceUsage: true,
 	}
-	root.AddCommand(a.runCommand(), a.mapCommand(), a.initCommand(), a.checkCommand(), a.schemaCommand(), a.runsCommand(), a.psCommand(), a.topCommand(), a.logsCommand(), a.dumpCommand(), a.killCommand(), a.crashesCommand(), a.reportCommand(), a.submitCommand(), a.attachCommand(), a.nodeCommand(), a.profileCommand(), a.compareCommand(), a.labCommand(), a.adviseCommand(), a.labPartCommand(), a.demoCommand(), a.doctorCommand(), a.versionCommand(), a.thumbCommand())
+	root.AddCommand(a.runCommand(), a.mapCommand(), a.initCommand(), a.checkCommand(), a.schemaCommand(), a.runsCommand(), a.psCommand(), a.topCommand(), a.logsCommand(), a.dumpCommand(), a.killCommand(), a.crashesCommand(), a.reportCommand(), a.submitCommand(), a.attachCommand(), a.nodeCommand(), a.nodesCommand(), a.dlqCommand(), a.profileCommand(), a.compareCommand(), a.labCommand(), a.adviseCommand(), a.labPartCommand(), a.demoCommand(), a.doctorCommand(), a.versionCommand(), a.thumbCommand())
 	root.CompletionOptions.HiddenDefaultCmd = false
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return &tandem.Error{Op: "read the flags of", On: c.CommandPath(), Kind: tandem.KindInvalid, Message: err.Error(), Hint: suggestFlag(c, err.Error())}

@@ -21,10 +21,18 @@ type finding struct {
 }
 
 func (a *app) doctorCommand() *cobra.Command {
-	return &cobra.Command{Use: "doctor", Short: "Say what this machine has, what is missing, and what that costs", Args: takes(0, 0, "argument"),
+	var l link
+	var atCluster bool
+	c := &cobra.Command{Use: "doctor", Short: "Say what this machine has, what is missing, and what that costs", Args: takes(0, 0, "argument"),
+		Long:    "Say what this machine has, what is missing, and what that costs. With --nats, or --cluster for the node of this machine, it looks at the cluster instead.",
+		Example: "  tandem doctor\n  tandem doctor --nats nats://a,nats://b,nats://c",
 		RunE: func(c *cobra.Command, _ []string) error {
 			missing := 0
-			for _, f := range findings(c.Context()) {
+			look := findings
+			if atCluster || c.Flags().Changed("nats") {
+				look = func(ctx context.Context) []finding { return clusterFindings(ctx, l) }
+			}
+			for _, f := range look(c.Context()) {
 				mark := a.green("ok     ")
 				if !f.ok {
 					mark = a.yellow("missing")
@@ -42,6 +50,9 @@ func (a *app) doctorCommand() *cobra.Command {
 			}
 			return nil
 		}}
+	c.Flags().BoolVar(&atCluster, "cluster", false, "look at the cluster, or at the node of this machine")
+	l.flags(c.Flags())
+	return c
 }
 
 func findings(ctx context.Context) []finding {

@@ -20,8 +20,8 @@ import (
 // The flows of examples/ pass check, and those that need nothing from outside run.
 func TestExamples(t *testing.T) {
 	flows, _ := filepath.Glob("../../examples/*/flow.yaml")
-	if len(flows) != 8 {
-		t.Fatalf("%d examples, want 8", len(flows))
+	if len(flows) != 9 {
+		t.Fatalf("%d examples, want 9", len(flows))
 	}
 	t.Setenv("TANDEM_HOME", t.TempDir())
 	for _, path := range flows {

@@ -30,6 +30,7 @@ type nodeOptions struct {
 	cores   int
 	grace   time.Duration
 	verbose bool
+	server  serverOptions
 }
 
 func (a *app) nodeCommand() *cobra.Command {
@@ -43,7 +44,8 @@ machine finds it. With --nats the node is one of many. SIGTERM or Ctrl-C: nothin
 --level says what a stored item survives: process (kill -9 of everything; a power cut may cost the last 0.1 s) or power (a power cut too, at about a third of
 the speed). It is for the server inside; a cluster's is a setting of its servers (sync_interval: always).`,
 		Example: `  tandem node
-  tandem node --nats nats://a,nats://b,nats://c --labels gpu,eu`,
+  tandem node --nats nats://a,nats://b,nats://c --labels gpu,eu
+  tandem node --listen 10.0.0.1:4222 --cluster 10.0.0.1:6222 --routes nats://10.0.0.2:6222,nats://10.0.0.3:6222`,
 		Args: takes(0, 0, "argument"),
 		RunE: func(*cobra.Command, []string) error { return a.node(o) }}
 	f := c.Flags()
@@ -53,6 +55,7 @@ the speed). It is for the server inside; a cluster's is a setting of its servers
 	f.StringVar(&o.level, "level", "process", "without --nats, what a stored item survives: process or power")
 	f.IntVar(&o.cores, "cores", 0, "processors to use; what is really available unless given")
 	f.DurationVar(&o.grace, "grace", 10*time.Second, "how long what runs may go on when the node stops")
+	o.server.flags(f)
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "print every event")
 	return c
 }
@@ -63,12 +66,16 @@ func (a *app) node(o nodeOptions) error {
 	if !slices.Contains([]string{"process", "power"}, o.level) {
 		return &tandem.Error{Op: "read the flags of", On: "tandem node", Kind: tandem.KindInvalid, Message: "--level " + o.level, Hint: "want process or power"}
 	}
+	if err := o.server.check(o.link.nats); err != nil {
+		return err
+	}
 	if o.name == "" {
 		o.name = fmt.Sprintf("%s-%d", hostname(), os.Getpid())
 	}
 	if o.cores == 0 {
 		o.cores = measure.FindCores().Effective()
 	}
+	service := findManager()
 	hub, shut, err := a.openNode(ctx, o)
 	if err != nil {
 		return err
@@ -85,6 +92,7 @@ func (a *app) node(o nodeOptions) error {
 	defer os.RemoveAll(tmp)
 	n := cluster.NewNode(hub, cluster.NodeConfig{Name: o.name, Labels: o.labels, Cores: o.cores, Cache: filepath.Join(cache, "tandem", "bundles"), Grace: o.grace,
 		Build: buildStep(tmp), OnEvent: a.nodeEvent(o.verbose)})
+	defer service.serving(ctx)()
 	return n.Run(ctx)
 }
 
@@ -108,7 +116,7 @@ func (a *app) openNode(ctx context.Context, o nodeOptions) (*cluster.Hub, func()
 		return nil, nil, err
 	}
 	level := jetstream.Level(o.level)
-	s, err := jetstream.Serve(jetstream.ServerConfig{Dir: dir, Level: level})
+	s, err := jetstream.Serve(o.server.config(dir, level, o.name))
 	if errors.Is(err, proc.ErrLocked) { // another node of this machine has it: be one more beside it
 		hub, shut, jerr := o.link.open(ctx, "node", nil)
 		if jerr == nil {
@@ -135,7 +143,8 @@ func (a *app) openNode(ctx context.Context, o nodeOptions) (*cluster.Hub, func()
 		l, err = listenUnix(path)
 	}
 	if err == nil {
-		hub, err = o.link.hub(ctx, e)
+		e.SetReplicas(o.server.copies(o.link.replicas))
+		hub, err = o.link.hubWithin(ctx, e, o.server.patience())
 	}
 	if err != nil {
 		_ = e.Close()
@@ -148,7 +157,7 @@ func (a *app) openNode(ctx context.Context, o nodeOptions) (*cluster.Hub, func()
 		_ = s.ServeSocket(l)
 	}()
 	survives := map[jetstream.Level]string{jetstream.Process: "kill -9, and loses at most the last 0.1 s to a power cut", jetstream.Power: "kill -9 and a power cut"}
-	fmt.Fprintf(a.err, "node %s: %s, queue in %s; what is stored survives %s\n", o.name, plural(int64(o.cores), "core"), dir, survives[level])
+	fmt.Fprintf(a.err, "node %s: %s, queue in %s; what is stored survives %s%s\n", o.name, plural(int64(o.cores), "core"), dir, survives[level], o.server.says())
 	return hub, func() {
 		_ = l.Close()
 		_ = e.Close()

@@ -222,7 +222,9 @@ func (r *running) surroundings() (flowfile.Surroundings, error) {
 			return s, &tandem.Error{Op: "read --cores", On: r.o.cores, Kind: tandem.KindInvalid, Message: "want a size with its unit", Hint: "for example --cores 64MiB"}
 		}
 	}
-	if r.o.retryFailed {
+	if r.remote != nil && r.remote.again != nil {
+		s.Retried = r.remote.retried
+	} else if r.o.retryFailed {
 		if r.again, err = r.file.ReadFailed(); err != nil {
 			return s, err
 		}
@@ -332,7 +334,7 @@ func (r *running) end(report engine.Report, err error, tables *tables) error {
 		if r.remote != nil {
 			r.remote.ended(report, whole, err)
 		}
-		if kerr := r.kept.close(report, whole || r.kept.Journal == nil); kerr != nil && err == nil {
+		if kerr := r.kept.close(report, whole || r.kept.Journal == nil || r.remote.canceled(err)); kerr != nil && err == nil {
 			a.fail(kerr)
 		}
 	}
@@ -344,7 +346,7 @@ func (r *running) end(report engine.Report, err error, tables *tables) error {
 				a.fail(perr)
 			}
 		}
-		if r.kept != nil && r.kept.Journal != nil && !whole && len(r.o.items) == 0 && !r.file.WritesStdout() {
+		if r.kept != nil && r.kept.Journal != nil && !whole && !r.remote.canceled(err) && len(r.o.items) == 0 && !r.file.WritesStdout() {
 			goOn := "tandem run " + shellWord(r.file.Path) + " --resume"
 			if r.remote != nil {
 				goOn = "tandem attach " + r.kept.dir.Run().ID

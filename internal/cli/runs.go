@@ -9,21 +9,37 @@ import (
 	"github.com/spf13/cobra"
 
 	"tandem"
+	"tandem/internal/cluster"
 	"tandem/internal/runs"
 )
 
 func (a *app) runsCommand() *cobra.Command {
-	c := &cobra.Command{Use: "runs", Short: "List and remove the runs kept on this machine",
+	c := &cobra.Command{Use: "runs", Short: "List, show, pause, resume, cancel and remove runs",
 		Long: fmt.Sprintf(`Each run of a flow has a directory with its journal, so that a run that was stopped or killed can go on: tandem run FLOW --resume.
-Ended runs beyond the newest %d that are older than %d days are removed when a new one starts; stopped ones are kept ten times as long.`, keepRuns, int(keepAge.Hours()/24))}
-	c.AddCommand(a.runsListCommand(), a.runsRemoveCommand())
+Ended runs beyond the newest %d that are older than %d days are removed when a new one starts; stopped ones are kept ten times as long.
+
+ls and rm are about the runs of this machine, with --cluster (or --nats) about those submitted to a cluster; the others always are about those.
+A cluster keeps what it knows of runs that have ended for %d days, and of the newest %d.`, keepRuns, int(keepAge.Hours()/24), int(cluster.KeepAge.Hours()/24), cluster.KeepRuns)}
+	c.AddCommand(a.runsListCommand(), a.runsShowCommand(), a.runsRemoveCommand(),
+		a.runsTurnCommand("pause", "Have nodes take nothing new of a submitted run", cluster.Paused, "paused"),
+		a.runsTurnCommand("resume", "Have nodes go on with a run that is paused", cluster.Active, "resumed"),
+		a.runsTurnCommand("cancel", "End a submitted run: what waits for nodes is dropped, and its submitter ends", cluster.Canceled, "canceled"))
 	return c
 }
 
 func (a *app) runsListCommand() *cobra.Command {
-	var asJSON bool
-	c := &cobra.Command{Use: "ls", Aliases: []string{"list"}, Short: "List the runs, the newest first", Example: "  tandem runs ls", Args: takes(0, 0, "argument"),
-		RunE: func(*cobra.Command, []string) error {
+	var asJSON, atCluster bool
+	var l link
+	c := &cobra.Command{Use: "ls", Aliases: []string{"list"}, Short: "List the runs, the newest first", Example: "  tandem runs ls\n  tandem runs ls --cluster", Args: takes(0, 0, "argument"),
+		RunE: func(c *cobra.Command, _ []string) error {
+			if atCluster || c.Flags().Changed("nats") {
+				hub, shut, err := l.open(c.Context(), "runs ls", nil)
+				if err != nil {
+					return err
+				}
+				defer shut()
+				return a.listClusterRuns(c.Context(), hub, asJSON)
+			}
 			root, err := runsDir()
 			if err != nil {
 				return err
@@ -55,6 +71,8 @@ func (a *app) runsListCommand() *cobra.Command {
 			return nil
 		}}
 	c.Flags().BoolVar(&asJSON, "json", false, "one JSON document per line")
+	c.Flags().BoolVar(&atCluster, "cluster", false, "the runs submitted to the cluster, or to the node on this machine")
+	l.flags(c.Flags())
 	return c
 }
 
@@ -76,12 +94,21 @@ func sizeText(n int64) string {
 }
 
 func (a *app) runsRemoveCommand() *cobra.Command {
-	var ended, stopped bool
+	var ended, stopped, atCluster bool
+	var l link
 	c := &cobra.Command{Use: "rm [RUN…]", Short: "Remove runs; one that is going on stays", Example: "  tandem runs rm 20260301-101500-ab3de\n  tandem runs rm --ended\n  tandem runs rm --stopped",
-		RunE: func(_ *cobra.Command, ids []string) error {
+		RunE: func(c *cobra.Command, ids []string) error {
 			root, err := runsDir()
 			if err != nil {
 				return err
+			}
+			if (atCluster || c.Flags().Changed("nats")) && (len(ids) > 0 || ended) {
+				hub, shut, err := l.open(c.Context(), "runs rm", nil)
+				if err != nil {
+					return err
+				}
+				defer shut()
+				return a.removeClusterRuns(c.Context(), hub, ids, ended)
 			}
 			if len(ids) == 0 && !ended && !stopped {
 				return &tandem.Error{Op: "remove runs", Kind: tandem.KindInvalid, Message: "none named", Hint: "name runs as tandem runs ls shows them, or use --ended or --stopped"}
@@ -109,5 +136,7 @@ func (a *app) runsRemoveCommand() *cobra.Command {
 		}}
 	c.Flags().BoolVar(&ended, "ended", false, "all that have ended")
 	c.Flags().BoolVar(&stopped, "stopped", false, "all that were stopped, which can then not be resumed")
+	c.Flags().BoolVar(&atCluster, "cluster", false, "runs of the cluster, with their queues, objects and dead letters")
+	l.flags(c.Flags())
 	return c
 }

@@ -33,6 +33,11 @@ type remote struct {
 	hub  *cluster.Hub
 	shut func()
 	sub  *cluster.Submission
+
+	again []cluster.DeadItem // to be tried again, in place of the source; nil means the source
+	ids   map[string]bool    // of again
+	of    string             // the run that they are of
+	over  bool               // the cluster knows that the run has ended
 }
 
 // submitted is what the run's directory keeps of it, for attach.
@@ -40,8 +45,8 @@ type submitted struct {
 	Run    string   `json:"run"`
 	Params []string `json:"params,omitempty"`
 	Link   struct {
-		NATS, Creds, CA, Tenant, Store string
-		Replicas                       int
+		NATS, Creds, CA, Cert, Key, Tenant, Store string
+		Replicas                                  int
 	} `json:"link"`
 }
 
@@ -50,6 +55,7 @@ const submittedName = "cluster.json"
 func (a *app) submitCommand() *cobra.Command {
 	r := &remote{a: a}
 	var o runOptions
+	var times string
 	c := &cobra.Command{Use: "submit FLOW", Short: "Run a flow on the nodes of a cluster",
 		Long: `Run a flow on the nodes of a cluster: this command reads the source and writes the sink, the nodes run the steps.
 
@@ -58,10 +64,14 @@ the nodes go on with what they have; tandem attach RUN goes on with the rest, an
 Without --nats it is the node on this machine that runs it: start one with tandem node.`,
 		Example: `  tandem submit flow.yaml
   tandem submit flow.yaml --nats nats://a,nats://b,nats://c
-  tandem submit flow.yaml --delay 1h --name nightly`,
+  tandem submit flow.yaml --delay 1h --name later
+  tandem submit flow.yaml --cron '0 3 * * *' --name nightly`,
 		Args: takes(1, 1, "flow file"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			r.params = o.params
+			if times != "" {
+				return r.repeat(args[0], times, o)
+			}
 			return r.submit(args[0], o)
 		}}
 	f := c.Flags()
@@ -69,6 +79,7 @@ Without --nats it is the node on this machine that runs it: start one with tande
 	f.StringVar(&r.name, "name", "", "name of the run in the cluster; its id unless given")
 	f.IntVar(&r.window, "window", cluster.Window, "how many items may be in the queue of a step")
 	f.IntVar(&r.priority, "priority", 0, "runs of a higher priority are served first")
+	f.StringVar(&times, "cron", "", "stay and submit a run at each of these times, '0 3 * * *'; one that comes while the last run goes on is left out")
 	f.DurationVar(&r.delay, "delay", 0, "nodes begin after this long")
 	f.StringArrayVar(&o.params, "param", nil, "set a parameter of the flow, NAME=VALUE; may be repeated")
 	remoteFlags(c, &o)
@@ -77,6 +88,7 @@ Without --nats it is the node on this machine that runs it: start one with tande
 
 // remoteFlags are those that submit and attach share with run.
 func remoteFlags(c *cobra.Command, o *runOptions) {
+	o.lanes = "off" // no worker of the run is here
 	f := c.Flags()
 	f.BoolVar(&o.json, "json", false, "print one JSON document with the totals at the end")
 	f.StringVar(&o.progress, "progress", "auto", "how to show progress: auto, tty, plain, json or none")
@@ -148,7 +160,7 @@ func (a *app) attach(id string, o runOptions) error {
 		return err
 	}
 	o.attach = entry.ID
-	r := &remote{a: a, name: s.Run, params: s.Params, link: link{nats: s.Link.NATS, creds: s.Link.Creds, ca: s.Link.CA, tenant: s.Link.Tenant, replicas: s.Link.Replicas, store: s.Link.Store}}
+	r := &remote{a: a, name: s.Run, params: s.Params, link: link{nats: s.Link.NATS, creds: s.Link.Creds, ca: s.Link.CA, cert: s.Link.Cert, key: s.Link.Key, tenant: s.Link.Tenant, replicas: s.Link.Replicas, store: s.Link.Store}}
 	return (&running{a: a, o: o, file: file, begun: time.Now(), remote: r}).run()
 }
 
@@ -175,7 +187,7 @@ func runEntry(root, id string) (found runs.Entry, err error) {
 
 // send submits the run, or goes on with it, and gives the flow that brings its results back.
 func (r *remote) send(ctx context.Context, run *running, flow engine.Flow) (engine.Flow, error) {
-	if run.kept == nil || run.kept.Journal == nil {
+	if run.kept == nil || run.kept.Journal == nil && r.again == nil {
 		return flow, &tandem.Error{Op: "submit", On: run.file.Path, Kind: tandem.KindInvalid, Message: "the run could not be kept on this machine, so its results could not be taken", Hint: "make the directory of runs writable; see above"}
 	}
 	for _, s := range flow.Steps {
@@ -200,7 +212,7 @@ func (r *remote) send(ctx context.Context, run *running, flow engine.Flow) (engi
 		r.close()
 		return flow, err
 	}
-	r.sub = &cluster.Submission{Hub: r.hub, Manifest: m, Source: flow.Source, Dir: dir.Path()}
+	r.sub = &cluster.Submission{Hub: r.hub, Manifest: m, Source: flow.Source, Dir: dir.Path(), Say: func(waits string) { run.bar.print(r.waits(waits)) }, Again: r.again}
 	if st := run.kept.State; st != nil {
 		r.sub.Have = st.Has
 		for _, n := range st.Counts {
@@ -218,6 +230,9 @@ func (r *remote) manifest(ctx context.Context, run *running, flow engine.Flow) (
 	if r.name == "" {
 		r.name = dir.Run().ID
 	}
+	if r.again != nil {
+		r.name = r.of + "-again-" + dir.Run().ID
+	}
 	if run.o.attach != "" {
 		m, err := r.hub.Get(ctx, r.name)
 		if err == nil && m.State == cluster.Canceled {
@@ -226,7 +241,7 @@ func (r *remote) manifest(ctx context.Context, run *running, flow engine.Flow) (
 		return m, err
 	}
 	m := cluster.Manifest{Version: cluster.Version, Run: r.name, Flow: file.Name, File: filepath.Base(file.Path), State: cluster.Active, Priority: r.priority, Created: time.Now(), From: hostname(),
-		Window: r.window, Params: map[string]string{}}
+		Window: r.window, Params: map[string]string{}, DeadOf: r.of}
 	if r.delay > 0 {
 		m.NotBefore = time.Now().Add(r.delay)
 	}
@@ -235,7 +250,7 @@ func (r *remote) manifest(ctx context.Context, run *running, flow engine.Flow) (
 		m.Params[k] = v
 	}
 	for i, s := range flow.Steps {
-		m.Steps = append(m.Steps, cluster.Step{Name: s.Name, Labels: file.Steps[i].Labels})
+		m.Steps = append(m.Steps, cluster.Step{Name: s.Name, Labels: file.Steps[i].Labels, Pool: file.Steps[i].Pool})
 	}
 	name, packed, err := cluster.Bundle(file.Dir, writes(file))
 	if err != nil {
@@ -247,7 +262,7 @@ func (r *remote) manifest(ctx context.Context, run *running, flow engine.Flow) (
 	m.Bundle = name
 	var s submitted
 	s.Run, s.Params = m.Run, r.params
-	s.Link.NATS, s.Link.Creds, s.Link.CA, s.Link.Tenant, s.Link.Store, s.Link.Replicas = r.link.nats, r.link.creds, r.link.ca, r.link.tenant, r.link.store, r.link.replicas
+	s.Link.NATS, s.Link.Creds, s.Link.CA, s.Link.Cert, s.Link.Key, s.Link.Tenant, s.Link.Store, s.Link.Replicas = r.link.nats, r.link.creds, r.link.ca, r.link.cert, r.link.key, r.link.tenant, r.link.store, r.link.replicas
 	b, err := json.Marshal(s)
 	if err != nil {
 		return m, err
@@ -255,7 +270,10 @@ func (r *remote) manifest(ctx context.Context, run *running, flow engine.Flow) (
 	if err := os.WriteFile(filepath.Join(dir.Path(), submittedName), b, 0o600); err != nil {
 		return m, err
 	}
-	return m, r.hub.Create(ctx, m)
+	if err := r.hub.Create(ctx, m); err != nil {
+		return m, err
+	}
+	return m, r.hub.Store(ctx, name, packed) // the last run that had it may have been removed in between
 }
 
 // writes are the files that the flow writes beside itself: they are no part of its code.
@@ -291,17 +309,19 @@ func (r *remote) nodes(ctx context.Context, m cluster.Manifest) string {
 
 // ended tells the cluster that the run is over; one that goes on later stays as it is.
 func (r *remote) ended(report engine.Report, whole bool, err error) {
+	r.over = whole
 	if r.hub == nil || !whole && !isKind(err, tandem.KindFailures) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
+	ferr := r.sub.Finish(ctx)
 	state, why := cluster.Ended, ""
 	if !whole {
 		state, why = cluster.Canceled, err.Error()
 	}
 	cerr := r.hub.Change(ctx, r.name, func(m *cluster.Manifest) error {
-		m.State, m.Why, m.Outcomes = state, why, map[string]int64{}
+		m.State, m.Why, m.EndedAt, m.Outcomes = state, why, time.Now(), map[string]int64{}
 		for _, o := range tandem.Outcomes {
 			if n := report.Items.Of(o); n > 0 {
 				m.Outcomes[string(o)] = n
@@ -315,13 +335,22 @@ func (r *remote) ended(report engine.Report, whole bool, err error) {
 			cerr = r.hub.Drop(ctx, m)
 		}
 	}
-	if cerr != nil {
+	if cerr = errors.Join(ferr, cerr); cerr != nil {
 		r.a.fail(errors.Join(errors.New("the run has ended, and the cluster could not be told"), cerr))
 	}
 }
 
+// waits words what the run waits for.
+func (r *remote) waits(what string) string {
+	if what == "" {
+		return r.a.dim("the run goes on")
+	}
+	return r.a.yellow("waiting: ") + printable(what)
+}
+
 func (r *remote) close() {
 	if r.shut != nil {
+		r.giveUp()
 		r.shut()
 		r.shut = nil
 	}

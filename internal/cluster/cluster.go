@@ -28,8 +28,9 @@ import (
 const (
 	// Lease is how long an item stays with a node that says nothing.
 	Lease = 6 * time.Second
-	// MaxLost is how many nodes may be lost under an item.
-	MaxLost = 3
+	// MaxLost is how many times the lease of an item may lapse. A server that is cut off from the others hands out what nobody gets, so it is more than the
+	// nodes that an item could take down before somebody looks.
+	MaxLost = 10
 	// Version of what nodes and submitters say to each other. A node takes runs of its own version and the one before.
 	Version = 1
 	// Window is how many items of a run may be in one queue, and so how far a submitter may be ahead of its slowest step.
@@ -37,7 +38,9 @@ const (
 
 	inline    = 256 << 10 // bytes of a message that need no object
 	storeSize = 8 << 30
-	sharesIn1 = int64(1) << 62 // shares of one root
+	openWait  = time.Minute
+	storeWait = 30 * time.Second // for the values of one item
+	sharesIn1 = int64(1) << 62   // shares of one root
 )
 
 // State of a submitted run.
@@ -64,7 +67,9 @@ type Manifest struct {
 	Priority  int               `json:"priority,omitempty"`
 	NotBefore time.Time         `json:"not_before,omitzero"`
 	Created   time.Time         `json:"created"`
-	From      string            `json:"from"` // the submitter's host
+	EndedAt   time.Time         `json:"ended_at,omitzero"`
+	DeadOf    string            `json:"dead_of,omitempty"` // the run whose dead letters it tries again, and adds to
+	From      string            `json:"from"`              // the submitter's host
 	Window    int               `json:"window"`
 	Items     int64             `json:"items,omitempty"` // the source gave, when it has been read to its end
 	Outcomes  map[string]int64  `json:"outcomes,omitempty"`
@@ -75,6 +80,7 @@ type Step struct {
 	Name   string   `json:"name"`
 	Needs  []string `json:"needs,omitempty"`  // programs: python3, go
 	Labels []string `json:"labels,omitempty"` // the node must have all of them
+	Pool   string   `json:"pool,omitempty"`   // whose limits it shares
 }
 
 // Hub is a cluster as its members see it.
@@ -88,8 +94,24 @@ type Hub struct {
 // NodeTTL is how long a node that says nothing is still listed.
 const NodeTTL = 10 * time.Second
 
-// Open opens the tables and stores of a cluster. The engine stays the caller's.
+// Open opens the tables and stores of a cluster, and waits for one that is just choosing its leaders. The engine stays the caller's.
 func Open(ctx context.Context, e *jetstream.Engine) (h *Hub, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, openWait, &tandem.Error{Op: "open the tables of the cluster", Kind: tandem.KindQueue, Again: tandem.AgainYes,
+		Message: "it does not answer within " + openWait.String(), Hint: "a cluster needs more than half of its servers"})
+	defer cancel()
+	err = patience{e.Gone}.try(ctx, func() error {
+		once, stop := context.WithTimeout(ctx, 5*time.Second) // who is asked before it is chosen never answers
+		defer stop()
+		h, err = tables(once, e)
+		return err
+	})
+	if err != nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	return h, err
+}
+
+func tables(ctx context.Context, e *jetstream.Engine) (h *Hub, err error) {
 	h = &Hub{e: e}
 	if h.runs, err = e.Table(ctx, "runs", 0); err != nil {
 		return nil, err
@@ -107,6 +129,8 @@ func (h *Hub) queue(ctx context.Context, m Manifest, at int) (*jetstream.Queue, 
 		Attempts: 1000, // the node decides what is lost too often, and tells the submitter
 		Backoff:  func(int) time.Duration { return time.Second }})
 }
+
+func (h *Hub) patience() patience { return patience{h.e.Gone} }
 
 func queueName(m Manifest, at int) string {
 	if at >= len(m.Steps) {

@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -23,6 +24,10 @@ type hop struct {
 	end   tandem.Queue // of the results
 	last  bool         // next is end
 	most  int          // letters to take at a time
+	wait  patience
+	turn  func(context.Context) // waits while a run of a higher priority has items here
+	dead  *Dead                 // where items that ended badly are kept
+	gone  func() bool           // the run is over: nothing of it is given back
 
 	redact func(tandem.Value) tandem.Value
 
@@ -40,6 +45,7 @@ type parcel struct {
 	letter   *letter
 	out      []*letter // to be passed on
 	over     []bool    // of out: it has ended
+	dead     []*letter // of out: those that ended badly, as they were when this step got them
 	canceled bool
 }
 
@@ -50,11 +56,15 @@ func newHop(h *hop) *hop {
 
 // Starts is engine.Feed's.
 func (h *hop) Starts(ctx context.Context, yield func(engine.Start) bool) error {
-	for ctx.Err() == nil {
+	for h.turn(ctx); ctx.Err() == nil; h.turn(ctx) {
 		leases, err := h.in.Take(ctx, h.most)
 		if err != nil {
 			if ctx.Err() != nil {
 				return nil
+			}
+			if again(err) && !h.wait.over() {
+				rest(ctx, time.Second)
+				continue
 			}
 			return err
 		}
@@ -66,9 +76,7 @@ func (h *hop) Starts(ctx context.Context, yield func(engine.Start) bool) error {
 			st := engine.Start{ID: p.letter.ID, Root: p.letter.Root, Source: p.letter.source, Value: p.letter.value, Earlier: p.letter.earlier,
 				Attempts: p.letter.Attempts, Elapsed: time.Duration(p.letter.Elapsed), Tag: p}
 			if !yield(st) {
-				for _, l := range leases[i+1:] {
-					_ = l.Release(context.WithoutCancel(ctx))
-				}
+				h.give(ctx, leases[i+1:])
 				return nil
 			}
 		}
@@ -85,7 +93,15 @@ func (h *hop) Total() int64 { return -1 }
 // hold opens a letter. It is nil when there is nothing to run.
 func (h *hop) hold(ctx context.Context, l tandem.Lease) *parcel {
 	letter, err := open(ctx, h.store, l.Message())
-	if err != nil {
+	switch {
+	case errors.Is(err, jetstream.ErrNoObject): // who had it before has passed it on, and could not end its lease
+		_ = h.in.Done(ctx, l)
+		return nil
+	case err != nil && (again(err) || ctx.Err() != nil):
+		h.give(ctx, []tandem.Lease{l})
+		rest(ctx, firstPause)
+		return nil
+	case err != nil:
 		_ = l.Retry(ctx, err)
 		return nil
 	}
@@ -96,7 +112,8 @@ func (h *hop) hold(ctx context.Context, l tandem.Lease) *parcel {
 	if l.Attempt() > MaxLost {
 		letter.Outcome = tandem.Crashed
 		letter.Error = &failure{Op: "run", On: h.step, Kind: tandem.KindCrash, Reason: "lost",
-			Message: "each of the nodes that ran it was lost before it ended", Hint: "it may take its machine down: look at its memory, or run it alone with --item"}
+			Message: fmt.Sprintf("%d times the node that had it was lost before it ended", MaxLost), Hint: "it may take its machine down: look at its memory, or run it alone with --item"}
+		p.dead = append(p.dead, p.died(letter, h.step))
 		p.out, p.over = append(p.out, letter), append(p.over, true)
 		h.settled <- p
 		return nil
@@ -126,6 +143,8 @@ func (h *hop) Write(ended []*tandem.Task) (int, error) {
 			l.Outcome, l.Error, l.Service, l.Node, l.Crash = r.Outcome, failureOf(r.Err), int64(r.Service), h.node, r.Crash
 			if r.Outcome == tandem.OK {
 				l.value = r.Value
+			} else if bad(r.Outcome) {
+				p.dead = append(p.dead, p.died(l, h.step))
 			}
 		} else {
 			l.value, l.earlier = r.Value, t.Earlier
@@ -195,8 +214,8 @@ func (h *hop) pass(ctx context.Context, lot []*parcel) error {
 	leases := make([]tandem.Lease, 0, len(lot))
 	for _, p := range lot {
 		for i, l := range p.out {
-			m, err := l.seal(ctx, h.store, h.name)
-			if err != nil {
+			var m tandem.Message
+			if err := h.wait.try(ctx, func() (err error) { m, err = l.seal(ctx, h.store, h.name); return err }); err != nil {
 				return err
 			}
 			if p.over[i] {
@@ -209,14 +228,18 @@ func (h *hop) pass(ctx context.Context, lot []*parcel) error {
 	}
 	for q, m := range map[tandem.Queue][]tandem.Message{h.next: on, h.end: over} {
 		if len(m) > 0 {
-			if err := q.Put(ctx, m...); err != nil {
+			if err := h.wait.try(ctx, func() error { return q.Put(ctx, m...) }); err != nil {
 				return err
 			}
 		}
 	}
+	if err := h.wait.try(ctx, func() error { return h.dead.put(ctx, lot) }); err != nil {
+		return err
+	}
 	err := h.in.Done(ctx, leases...)
-	if errors.Is(err, tandem.ErrLost) {
-		err = nil // another node may run it too, and the submitter counts it once
+	lost := err != nil
+	if errors.Is(err, tandem.ErrLost) || again(err) && !h.wait.over() {
+		err = nil // it may be run once more, here or elsewhere, and the submitter counts it once
 	}
 	h.mu.Lock()
 	for _, p := range lot {
@@ -224,7 +247,7 @@ func (h *hop) pass(ctx context.Context, lot []*parcel) error {
 	}
 	h.mu.Unlock()
 	for _, p := range lot {
-		if p.letter.Object != "" && (len(p.out) != 1 || p.out[0].Object != p.letter.Object) {
+		if !lost && p.letter.Object != "" && (len(p.out) != 1 || p.out[0].Object != p.letter.Object) {
 			p.letter.forget(ctx, h.store)
 		}
 	}
@@ -256,26 +279,51 @@ func (h *hop) beat(ctx context.Context) {
 // release gives back what is still here.
 func (h *hop) release(ctx context.Context) {
 	h.mu.Lock()
-	defer h.mu.Unlock()
+	leases := make([]tandem.Lease, 0, len(h.held))
 	for p := range h.held {
-		_ = p.lease.Release(ctx)
+		leases = append(leases, p.lease)
 	}
 	clear(h.held)
+	h.mu.Unlock()
+	h.give(ctx, leases)
+}
+
+// give gives back leases, for as long as the lease of one lasts: what cannot be given back by then comes back by itself.
+func (h *hop) give(ctx context.Context, leases []tandem.Lease) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), Lease/2)
+	defer cancel()
+	for _, l := range leases {
+		if ctx.Err() != nil || h.wait.over() || h.gone() {
+			return
+		}
+		_ = l.Release(ctx)
+	}
 }
 
 // serve runs the step until ctx is done, or the queue fails. Stopping is no failure: what runs goes on for grace, then it is given back.
-func (h *hop) serve(ctx context.Context, e *engine.Engine, flow engine.Flow, grace time.Duration) error {
+func (h *hop) serve(ctx context.Context, e *engine.Engine, flow engine.Flow, grace func() time.Duration, hard context.Context) error {
 	running, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cancel(nil)
 	h.fail = func(err error) { cancel(err) }
-	var late *time.Timer
-	stop := context.AfterFunc(ctx, func() {
-		e.Drain()
-		late = time.AfterFunc(grace, func() { cancel(context.Cause(ctx)) })
-	})
-	defer stop()
-	beating, still := context.WithCancel(running)
+	defer context.AfterFunc(hard, func() { cancel(context.Cause(ctx)) })()
+	over := make(chan struct{})
 	var beside sync.WaitGroup
+	beside.Go(func() {
+		select {
+		case <-ctx.Done():
+		case <-over:
+			return
+		}
+		e.Drain()
+		t := time.NewTimer(grace())
+		defer t.Stop()
+		select {
+		case <-t.C:
+			cancel(context.Cause(ctx))
+		case <-over:
+		}
+	})
+	beating, still := context.WithCancel(running)
 	beside.Go(func() { h.beat(beating) })
 	go h.flush(running)
 	h.redact, flow.Redact = flow.Redact, nil
@@ -284,10 +332,8 @@ func (h *hop) serve(ctx context.Context, e *engine.Engine, flow engine.Flow, gra
 	close(h.settled)
 	<-h.flushed
 	still()
+	close(over)
 	beside.Wait()
-	if late != nil {
-		late.Stop()
-	}
 	h.release(context.WithoutCancel(ctx))
 	if ctx.Err() != nil {
 		return nil

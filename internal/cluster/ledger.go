@@ -124,6 +124,15 @@ func (l *ledger) take(id, root string, shares int64) (first, whole bool, err err
 	return true, l.share(root, shares), nil
 }
 
+// knows tells whether the line of an item is in the sink or on the way there.
+func (l *ledger) knows(id string) bool {
+	sum := sha256.Sum256([]byte(id))
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	_, ok := l.seen[[16]byte(sum[:16])]
+	return ok || l.have(id)
+}
+
 func (l *ledger) fed() (items int64, whole bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -34,6 +34,7 @@ type head struct {
 	Service int64          `json:"service_ns,omitempty"`
 	Node    string         `json:"node,omitempty"` // where it ended
 	Crash   *tandem.Crash  `json:"crash,omitempty"`
+	Step    string         `json:"step,omitempty"` // of a dead letter: where it ended
 
 	Object string `json:"object,omitempty"` // the values are there
 }
@@ -91,8 +92,17 @@ func (l *letter) seal(ctx context.Context, store *jetstream.Objects, name string
 	return tandem.Message{ID: l.ID, Body: body}, nil
 }
 
-// open reads a message.
+// open reads a message and its values.
 func open(ctx context.Context, store *jetstream.Objects, m *tandem.Message) (*letter, error) {
+	l, err := parse(m)
+	if err != nil {
+		return nil, err
+	}
+	return l, l.fill(ctx, store, m)
+}
+
+// parse reads the head of a message.
+func parse(m *tandem.Message) (*letter, error) {
 	b := m.Body
 	if len(b) < 5 {
 		return nil, errLetter
@@ -108,27 +118,37 @@ func open(ctx context.Context, store *jetstream.Objects, m *tandem.Message) (*le
 	if err := json.Unmarshal(b[5:5+n], &l.head); err != nil {
 		return nil, fmt.Errorf("%w: %v", errLetter, err)
 	}
-	blob := b[5+n:]
+	if l.Shares <= 0 || l.Shares > sharesIn1 || l.ID == "" || l.Root == "" {
+		return nil, errLetter
+	}
+	return l, nil
+}
+
+// fill reads the values of a message whose head is read.
+func (l *letter) fill(ctx context.Context, store *jetstream.Objects, m *tandem.Message) error {
+	blob := m.Body[5+binary.LittleEndian.Uint32(m.Body[1:]):]
 	if l.Object != "" {
+		ctx, cancel := context.WithTimeout(ctx, storeWait) // a server that dies while it sends an object says nothing
+		defer cancel()
 		r, err := store.Get(ctx, l.Object)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		blob, err = io.ReadAll(r)
 		if err = errors.Join(err, r.Close()); err != nil {
-			return nil, err
+			return &tandem.Error{Op: "fetch the values of", On: l.ID, Kind: tandem.KindQueue, Message: err.Error(), Err: err, Again: tandem.AgainYes}
 		}
 	}
 	values, err := tandem.Value{Kind: tandem.List, Data: blob}.Values()
-	if err != nil || len(values) < 1 || !l.Same && len(values) < 2 || l.Shares <= 0 || l.ID == "" {
-		return nil, errLetter
+	if err != nil || len(values) < 1 || !l.Same && len(values) < 2 {
+		return errLetter
 	}
 	l.value, l.source = values[0], values[0]
 	if !l.Same {
 		l.source = values[1]
 		l.earlier = values[2:]
 	}
-	return l, nil
+	return nil
 }
 
 // forget removes what a letter has in the store.

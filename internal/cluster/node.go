@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"tandem"
@@ -54,9 +55,15 @@ type Node struct {
 	cfg NodeConfig
 
 	mu    sync.Mutex
-	works map[string]*work // by run
+	works map[string]*work           // by run
+	last  map[string]jetstream.Entry // what the table says of each run
 	info  Info
 	group sync.WaitGroup
+
+	near   neighbours
+	within atomic.Int64    // how long what runs may go on once it is drained; zero means the grace
+	hard   context.Context // done when it may not any more
+	word   chan struct{}   // something has changed that the others are to know
 }
 
 // NewNode makes a node; nothing happens before Run.
@@ -65,7 +72,7 @@ func NewNode(h *Hub, cfg NodeConfig) *Node {
 		cfg.Grace = 10 * time.Second
 	}
 	slices.Sort(cfg.Labels)
-	return &Node{hub: h, cfg: cfg, works: map[string]*work{}, info: Info{Name: cfg.Name, Labels: cfg.Labels, Cores: cfg.Cores, Version: Version, Started: time.Now()}}
+	return &Node{hub: h, cfg: cfg, works: map[string]*work{}, last: map[string]jetstream.Entry{}, word: make(chan struct{}, 1), info: Info{Name: cfg.Name, Labels: cfg.Labels, Cores: cfg.Cores, Version: Version, Started: time.Now()}}
 }
 
 // work is a run on this node.
@@ -76,16 +83,32 @@ type work struct {
 	mu       sync.Mutex
 	steps    []StepInfo
 	engines  []*engine.Engine
+	queues   []tandem.Queue // in front of the steps that are served
+	among    parts
+	held     atomic.Bool // a run of a higher priority has items here
+	dropped  atomic.Bool // nobody wants what runs here any more
+	leaving  atomic.Bool
+	hard     context.Context // done when what runs here may not go on
+	enough   func()
 }
 
 // Run serves until ctx is done: then what runs goes on for the grace, and what has not ended by then is given back. The error says why it stopped otherwise.
 func (n *Node) Run(ctx context.Context) error {
+	outer := ctx
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	hard, enough := context.WithCancel(context.WithoutCancel(ctx))
+	n.hard = hard
+	defer enough()
+	defer context.AfterFunc(outer, func() { time.AfterFunc(n.cfg.Grace, enough) })()
 	defer n.group.Wait()
 	var beating sync.WaitGroup
 	alive, dead := context.WithCancel(context.WithoutCancel(ctx))
 	beating.Go(func() { n.beat(alive) })
+	beating.Go(func() { n.near.watch(alive, n.hub, n.count) })
+	beating.Go(func() { n.listen(ctx, cancel) })
+	beating.Go(func() { n.yields(ctx) })
+	beating.Go(func() { n.tidies(ctx) })
 	defer func() {
 		n.group.Wait()
 		dead()
@@ -98,11 +121,13 @@ func (n *Node) Run(ctx context.Context) error {
 			n.event("node", n.cfg.Name, "serving", "draining", context.Cause(ctx).Error())
 			return nil
 		}
-		n.event("node", n.cfg.Name, "serving", "reconnecting", fmt.Sprint(err))
-		select {
-		case <-time.After(time.Second):
-		case <-ctx.Done():
+		if n.hub.e.Gone() {
+			cancel(err)
+			return &tandem.Error{Op: "serve as the node", On: n.cfg.Name, Kind: tandem.KindQueue, Message: "the connection to the cluster is closed for good", Err: err,
+				Hint: "the servers may refuse the credentials now; what it had is run by other nodes"}
 		}
+		n.event("node", n.cfg.Name, "serving", "reconnecting", fmt.Sprint(err))
+		rest(ctx, time.Second)
 	}
 }
 
@@ -118,6 +143,10 @@ func (n *Node) see(ctx context.Context, e jetstream.Entry) {
 	wanted := !e.Gone && json.Unmarshal(e.Value, &m) == nil && m.State == Active
 	n.mu.Lock()
 	w := n.works[e.Key]
+	n.last[e.Key] = e
+	if e.Gone && w == nil {
+		delete(n.last, e.Key)
+	}
 	n.mu.Unlock()
 	switch {
 	case wanted && (m.Version > Version || m.Version < Version-1):
@@ -125,17 +154,37 @@ func (n *Node) see(ctx context.Context, e jetstream.Entry) {
 	case wanted && w == nil:
 		n.begin(ctx, m)
 	case !wanted && w != nil:
-		w.stop(errors.New("the run is " + string(m.State)))
-		<-w.done // it has let go of everything, so that a change back begins afresh
-		n.mu.Lock()
-		delete(n.works, e.Key)
-		n.mu.Unlock()
+		n.leave(ctx, w, e.Gone || m.State != Paused)
 	}
+}
+
+// leave lets go of a run, at once when it is over. What the table says by then is looked at when all of it has been let go of, so that a change back begins afresh.
+func (n *Node) leave(ctx context.Context, w *work, over bool) {
+	if over {
+		w.dropped.Store(true)
+		w.enough()
+	}
+	w.stop(errors.New("the run is not active"))
+	if !w.leaving.CompareAndSwap(false, true) {
+		return
+	}
+	n.group.Go(func() {
+		<-w.done
+		n.mu.Lock()
+		delete(n.works, w.manifest.Run)
+		last := n.last[w.manifest.Run]
+		n.mu.Unlock()
+		if ctx.Err() == nil {
+			n.see(ctx, last)
+		}
+	})
 }
 
 func (n *Node) begin(ctx context.Context, m Manifest) {
 	ctx, stop := context.WithCancelCause(ctx)
-	w := &work{manifest: m, stop: stop, done: make(chan struct{}), steps: make([]StepInfo, len(m.Steps)), engines: make([]*engine.Engine, len(m.Steps))}
+	w := &work{manifest: m, stop: stop, done: make(chan struct{}), steps: make([]StepInfo, len(m.Steps)), engines: make([]*engine.Engine, len(m.Steps)),
+		queues: make([]tandem.Queue, len(m.Steps)), among: make(parts, len(m.Steps))}
+	w.hard, w.enough = context.WithCancel(n.hard)
 	for i, s := range m.Steps {
 		w.steps[i] = StepInfo{Run: m.Run, Step: s.Name, State: "starting"}
 	}
@@ -145,6 +194,7 @@ func (n *Node) begin(ctx context.Context, m Manifest) {
 	n.group.Go(func() {
 		defer close(w.done)
 		defer stop(nil)
+		defer w.enough()
 		n.serve(ctx, w)
 	})
 }
@@ -159,11 +209,13 @@ func (n *Node) serve(ctx context.Context, w *work) {
 			return
 		}
 	}
-	dir, err := n.hub.Fetch(ctx, m.Bundle, n.cfg.Cache)
+	var dir string
+	err := n.hub.patience().try(ctx, func() (err error) { dir, err = n.hub.Fetch(ctx, m.Bundle, n.cfg.Cache); return err })
 	if err != nil {
 		for i := range m.Steps {
 			w.set(i, "not here", err.Error())
 		}
+		n.tell()
 		n.event("run", m.Run, "", "not here", err.Error())
 		return
 	}
@@ -171,6 +223,7 @@ func (n *Node) serve(ctx context.Context, w *work) {
 	for i, s := range m.Steps {
 		if missing := n.lacks(s); missing != "" {
 			w.set(i, "not here", missing)
+			n.tell()
 			n.event("step", m.Run+" "+s.Name, "", "not here", missing)
 			continue
 		}
@@ -192,31 +245,33 @@ func (w *work) set(i int, state, why string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.steps[i].State, w.steps[i].Why = state, why
+	w.queues[i] = nil
 }
 
 // serveStep runs one step for as long as the run is active here, and again after what may pass.
 func (n *Node) serveStep(ctx context.Context, w *work, i int, dir string) {
 	id := w.manifest.Run + " " + w.manifest.Steps[i].Name
 	for pause := time.Second; ctx.Err() == nil; pause = min(2*pause, 30*time.Second) {
+		begun := time.Now()
 		err := n.step(ctx, w, i, dir)
 		if err == nil || ctx.Err() != nil {
 			return
 		}
+		if time.Since(begun) > longServed {
+			pause = time.Second
+		}
 		state := "not here"
-		e, ok := errors.AsType[*tandem.Error](err)
-		passes := ok && e.Again == tandem.AgainYes
+		passes := again(err) && !n.hub.e.Gone()
 		if passes {
 			state = "starting"
 		}
 		w.set(i, state, err.Error())
+		n.tell()
 		n.event("step", id, "serving", state, err.Error())
 		if !passes {
 			return
 		}
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-		}
+		rest(ctx, pause)
 	}
 }
 
@@ -253,13 +308,21 @@ func (n *Node) step(ctx context.Context, w *work, i int, dir string) error {
 		most = max(most, b)
 	}
 	flow.Steps[i].Queue.Items = most
-	h := newHop(&hop{node: n.cfg.Name, step: m.Steps[i].Name, name: m.Run + "/" + m.Steps[i].Name, store: n.hub.objects, in: in, next: next, end: end, last: i+1 == len(m.Steps), most: most})
+	w.share(&flow, i)
+	dead, err := n.hub.Dead(ctx, m, true)
+	if err != nil {
+		return err
+	}
+	h := newHop(&hop{node: n.cfg.Name, step: m.Steps[i].Name, name: m.Run + "/" + m.Steps[i].Name, store: n.hub.objects, in: in, next: next, end: end, last: i+1 == len(m.Steps), most: most, wait: n.hub.patience(),
+		turn: w.wait, dead: dead, gone: w.dropped.Load})
 	e := engine.New(engine.Config{Run: m.Run, Cores: n.cfg.Cores, OnEvent: n.cfg.OnEvent})
 	w.mu.Lock()
-	w.engines[i], w.steps[i].State, w.steps[i].Why = e, "serving", ""
+	w.engines[i], w.steps[i].State, w.steps[i].Why, w.queues[i] = e, Serving, "", in
 	w.mu.Unlock()
+	n.count()
+	n.tell()
 	n.event("step", m.Run+" "+m.Steps[i].Name, "starting", "serving", "")
-	return h.serve(ctx, e, flow, n.cfg.Grace)
+	return h.serve(ctx, e, flow, n.grace, w.hard)
 }
 
 // beat says what the node is and does, every few seconds.
@@ -274,7 +337,17 @@ func (n *Node) beat(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+			n.count()
+		case <-n.word:
 		}
+	}
+}
+
+// tell has the others know at once what has changed here.
+func (n *Node) tell() {
+	select {
+	case n.word <- struct{}{}:
+	default:
 	}
 }
 

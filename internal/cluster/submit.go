@@ -20,6 +20,8 @@ type Submission struct {
 	Dir      string               // where it notes how far it is
 	Have     func(id string) bool // whether the sink has the line of an item, from an earlier part of the run; nil means none has
 	Before   int64                // how many those are
+	Say      func(waits string)   // told what the run waits for when that changes, empty when it goes on; may be nil
+	Again    []DeadItem           // run these again, each from the step where it ended, in place of the source; see Hub.Dead
 	Detach   <-chan struct{}      // closed to stop, when the source has been read, without waiting for results; may be nil
 
 	mu      sync.Mutex
@@ -28,6 +30,7 @@ type Submission struct {
 	done    []tandem.Lease // written, their leases to be ended
 	letters []*letter      // of done
 	ending  sync.Mutex
+	tried   tried
 }
 
 // Total is tandem.Source's.
@@ -53,6 +56,7 @@ func (s *Submission) Starts(ctx context.Context, yield func(engine.Start) bool) 
 	var feeding sync.WaitGroup
 	defer feeding.Wait()
 	defer cancel(nil)
+	feeding.Go(func() { s.follow(ctx, cancel) })
 	feeding.Go(func() {
 		if err := s.feed(ctx); err != nil && ctx.Err() == nil {
 			cancel(err)
@@ -70,8 +74,11 @@ func (s *Submission) feed(ctx context.Context) error {
 	if _, whole := s.ledger.fed(); whole {
 		return nil
 	}
-	first, err := s.Hub.queue(ctx, s.Manifest, 0)
-	if err != nil {
+	if s.Again != nil {
+		return s.feedAgain(ctx)
+	}
+	var first *jetstream.Queue
+	if err := s.Hub.patience().try(ctx, func() (err error) { first, err = s.Hub.queue(ctx, s.Manifest, 0); return err }); err != nil {
 		return err
 	}
 	defer func() { _ = first.Close() }()
@@ -79,23 +86,22 @@ func (s *Submission) feed(ctx context.Context) error {
 	var lot []tandem.Message
 	var bad error
 	put := func() bool {
-		if bad = first.Put(ctx, lot...); bad == nil {
+		if bad = s.Hub.patience().try(ctx, func() error { return first.Put(ctx, lot...) }); bad == nil {
 			bad = s.ledger.feed(int64(len(lot)), false)
 		}
 		lot = lot[:0]
 		return bad == nil
 	}
 	last := time.Now()
-	err = s.Source.Each(ctx, func(id string, v tandem.Value) bool {
+	err := s.Source.Each(ctx, func(id string, v tandem.Value) bool {
 		if skip > 0 {
 			skip--
 			return true
 		}
 		l := &letter{source: v, value: v}
 		l.ID, l.Root, l.Shares = id, id, sharesIn1
-		m, err := l.seal(ctx, s.Hub.objects, s.Manifest.Run)
-		if err != nil {
-			bad = err
+		var m tandem.Message
+		if bad = s.Hub.patience().try(ctx, func() (err error) { m, err = l.seal(ctx, s.Hub.objects, s.Manifest.Run); return err }); bad != nil {
 			return false
 		}
 		lot = append(lot, m)
@@ -115,7 +121,9 @@ func (s *Submission) feed(ctx context.Context) error {
 		return err
 	}
 	n, _ := s.ledger.fed()
-	return s.Hub.Change(ctx, s.Manifest.Run, func(m *Manifest) error { m.Items = n; return nil })
+	return s.Hub.patience().try(ctx, func() error {
+		return s.Hub.Change(ctx, s.Manifest.Run, func(m *Manifest) error { m.Items = n; return nil })
+	})
 }
 
 // collect yields what comes back until all of it is there.
@@ -134,14 +142,27 @@ func (s *Submission) collect(ctx context.Context, yield func(engine.Start) bool)
 			if ctx.Err() != nil {
 				return nil
 			}
-			if errors.Is(err, context.DeadlineExceeded) || again(err) {
+			if errors.Is(err, context.DeadlineExceeded) {
+				continue
+			}
+			if again(err) && !s.Hub.e.Gone() {
+				rest(ctx, time.Second)
 				continue
 			}
 			return err
 		}
-		for _, lease := range leases {
-			l, err := open(ctx, s.Hub.objects, lease.Message())
+		for i, lease := range leases {
+			l, err := parse(lease.Message())
 			if err != nil {
+				return err
+			}
+			if s.ledger.knows(l.ID) { // its values may be gone from the store already
+				s.written(lease, l)
+				continue
+			}
+			if err := l.fill(ctx, s.Hub.objects, lease.Message()); again(err) {
+				continue // its lease lapses, and it comes again
+			} else if err != nil {
 				return err
 			}
 			first, whole, err := s.ledger.take(l.ID, l.Root, l.Shares)
@@ -157,16 +178,22 @@ func (s *Submission) collect(ctx context.Context, yield func(engine.Start) bool)
 				r.Count = 1
 			}
 			if !yield(engine.Start{ID: l.ID, Root: l.Root, Source: l.source, Value: l.value, Attempts: l.Attempts, Elapsed: time.Duration(l.Elapsed), Ended: r, Made: !whole, Tag: receipt{lease, l}}) {
+				s.give(ctx, leases[i+1:])
 				return nil
 			}
 		}
 	}
 }
 
-// again tells whether an error of the queue may pass by itself: a cluster that chooses a leader.
-func again(err error) bool {
-	e, ok := errors.AsType[*tandem.Error](err)
-	return ok && e.Again == tandem.AgainYes
+// give gives back results that were taken and not looked at.
+func (s *Submission) give(ctx context.Context, leases []tandem.Lease) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), Lease/2)
+	defer cancel()
+	for _, l := range leases {
+		if ctx.Err() != nil || l.Release(ctx) != nil {
+			return
+		}
+	}
 }
 
 type receipt struct {
@@ -199,7 +226,10 @@ func (s *Submission) end(ctx context.Context) error {
 	}
 	err := s.results.Done(ctx, done...)
 	if errors.Is(err, tandem.ErrLost) || again(err) {
-		err = nil // they come again, and are known
+		return nil // they come again, and are known
+	}
+	if err == nil {
+		err = s.buried(ctx, letters)
 	}
 	for _, l := range letters {
 		l.forget(ctx, s.Hub.objects)

@@ -5,12 +5,29 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"tandem"
 )
 
 // maxThreads bounds how many threads of a process are looked at.
 const maxThreads = 64
+
+// Wanted is how long the threads of a process have had a processor or waited for one that they could have used, in all; 0 where the kernel does not say.
+func Wanted(pid int) (sum time.Duration) {
+	tasks := "/proc/" + strconv.Itoa(pid) + "/task/"
+	list, _ := os.ReadDir(tasks)
+	for _, t := range list {
+		b, _ := os.ReadFile(tasks + t.Name() + "/schedstat")
+		if f := strings.Fields(string(b)); len(f) > 1 {
+			for _, s := range f[:2] {
+				n, _ := strconv.ParseInt(s, 10, 64)
+				sum += time.Duration(n)
+			}
+		}
+	}
+	return sum
+}
 
 // Threads is what the threads of a process do now, the main one first, and then those of the processes that it started. What the kernel does not show to
 // this user stays empty; a process that is gone has none. It costs four small reads for each thread.

@@ -34,6 +34,7 @@ type Surroundings struct {
 	Position int64                                // what an earlier part of the run knows to be in the sink
 	Ended    func(id string) bool                 // with Resume: whether an item had ended in the earlier part
 	Again    *Again                               // run only the items of the failures' file; nil means the source
+	Retried  func(id string) bool                 // items that run again and take the places of their old lines; nil means that the sink starts afresh
 	Ends     bool                                 // only the source and the sinks: the steps run elsewhere
 	Only     int                                  // only the step of this number, from 1, for items that come from elsewhere; zero means all
 	Heard    func(step, item string, line []byte) // told what commands write to standard error, by lines; may be nil

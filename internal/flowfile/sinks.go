@@ -30,13 +30,20 @@ func (f *File) sinks(flow *engine.Flow, s Surroundings) error {
 		if s.Again != nil {
 			path = s.Again.beside()
 		}
-		if save, err = sink.OpenFailed(path); err != nil {
+		failed, err := sink.OpenFailed(path)
+		if err != nil {
 			return err
+		}
+		save = failed
+		if s.Retried != nil {
+			save = &goesOn{Resumer: parts{failed}, position: tandem.End, forget: s.Retried}
 		}
 	}
 	switch {
 	case s.Again != nil && main != nil:
 		main = &goesOn{Resumer: main, position: tandem.End, forget: s.Again.Has}
+	case s.Retried != nil && main != nil:
+		main = &goesOn{Resumer: main, position: tandem.End, forget: s.Retried}
 	case s.Resume && main != nil:
 		main = &goesOn{Resumer: main, position: s.Position}
 	}
@@ -92,6 +99,11 @@ func isItemID(template string) bool {
 	code, end := strings.CutSuffix(code, "}}")
 	return ok && end && strings.TrimSpace(code) == "item.id"
 }
+
+// parts is the file of failed items, known by what they became.
+type parts struct{ *sink.Failed }
+
+func (p parts) Forget(ids func(string) bool) error { return p.ForgetParts(ids) }
 
 // goesOn is a sink that goes on behind what an earlier run wrote, in place of starting afresh.
 type goesOn struct {

@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"math"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -30,6 +31,8 @@ type Config struct {
 	Rate        float64 // tasks started a second; zero means no limit
 	Burst       int     // tasks that may start at once after a pause; zero means what Rate gives in 20 ms, and at least one
 	Breaker     Breaker
+	// Among, unless nil, says how many processes share Rate and a fixed Concurrency; it may change at any time. Each gets an equal part, and at least one slot.
+	Among *atomic.Int64
 }
 
 // Most is the largest number of tasks that the Limit will let be in flight; zero means any number.
@@ -54,7 +57,8 @@ type Limit struct {
 	breaker  breaker
 	held     time.Time // the server asked to wait until then
 	timer    *time.Timer
-	alarmed  bool // timer will fire
+	alarmed  bool  // timer will fire
+	among    int64 // that the bucket is for
 }
 
 // waiter is one call of Acquire.
@@ -150,6 +154,7 @@ func (l *Limit) admit() (ok bool, wait time.Duration) {
 		return true, 0
 	}
 	now := time.Now()
+	l.share(now)
 	if wait = l.held.Sub(now); wait > 0 && !l.held.IsZero() {
 		return false, wait
 	}
@@ -159,7 +164,7 @@ func (l *Limit) admit() (ok bool, wait time.Duration) {
 	}
 	if l.bucket != nil && !l.bucket.AllowN(now, 1) {
 		missing := 1 - l.bucket.TokensAt(now)
-		return false, max(time.Duration(math.Ceil(missing/l.cfg.Rate*1e9)), 1)
+		return false, max(time.Duration(math.Ceil(missing/float64(l.bucket.Limit())*1e9)), 1)
 	}
 	l.breaker.started()
 	l.inflight++
@@ -170,6 +175,9 @@ func (l *Limit) admit() (ok bool, wait time.Duration) {
 func (l *Limit) most() int {
 	if l.auto != nil {
 		return l.auto.Limit()
+	}
+	if l.cfg.Among != nil && l.cfg.Concurrency > 0 {
+		return max(1, l.cfg.Concurrency/int(max(1, l.cfg.Among.Load())))
 	}
 	return l.cfg.Concurrency
 }
@@ -251,7 +259,7 @@ type State struct {
 func (l *Limit) State() State {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	s := State{Limit: l.most(), InFlight: l.inflight, Waiting: l.waiting, Rate: l.cfg.Rate, Breaker: l.breaker.state, Reason: l.breaker.reason}
+	s := State{Limit: l.most(), InFlight: l.inflight, Waiting: l.waiting, Rate: l.cfg.Rate / float64(max(1, l.among)), Breaker: l.breaker.state, Reason: l.breaker.reason}
 	now := time.Now()
 	if !l.held.IsZero() {
 		s.Held = max(l.held.Sub(now), 0)

@@ -44,6 +44,8 @@ type vital struct {
 	sign [4]uint64 // what its answers and its control page said when it last moved
 	at   int64     // when that was
 	cpu  time.Duration
+	want time.Duration // how long its own threads have had a processor, or waited for one that they could have used; exact where use counts hundredths of a second
+	was  time.Duration // the same at at
 
 	item    uint64 // that it runs
 	itemCPU time.Duration
@@ -79,6 +81,9 @@ func (p *Pool) measure() {
 	p.mu.Unlock()
 	for _, w := range busy {
 		w.vital.use = w.process.Use()
+		if p.cfg.Caps.Hang > 0 {
+			w.vital.want = evidence.Wanted(w.process.PID())
+		}
 	}
 }
 
@@ -104,10 +109,10 @@ func (w *worker) lifeless(now, late int64) bool {
 		id, since := w.ctl.Slot(s)
 		sign[3] = sign[3]*31 + id + uint64(since)
 	}
-	used := v.use.CPU - v.cpu
+	used := max(v.use.CPU-v.cpu, v.want-v.was)
 	switch {
 	case v.at == 0, sign != v.sign, used > 0 && int64(used) > (now-v.at)/idle:
-		v.at, v.sign, v.cpu = now, sign, v.use.CPU
+		v.at, v.sign, v.cpu, v.was = now, sign, v.use.CPU, v.want
 		return false
 	}
 	v.at += late

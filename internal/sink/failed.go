@@ -167,3 +167,16 @@ func parseFailed(line []byte) (id string, v tandem.Value, err error) {
 }
 
 var _ tandem.Resumer = (*Failed)(nil)
+
+// ForgetParts is Forget for the ids of what the items became: of an item that failed in several parts the other lines stay.
+func (s *Failed) ForgetParts(ids func(id string) bool) error {
+	return s.forget(ids, false, func(_ int, line []byte) (string, bool, error) {
+		const key = `,"became":`
+		i := bytes.LastIndex(line, []byte(key)) // what follows is text, and text has its quotes escaped
+		if i < 0 {
+			return "", false, errLine
+		}
+		id, _, err := unquote(line[i+len(key):])
+		return id, true, err
+	})
+}

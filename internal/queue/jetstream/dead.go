@@ -27,7 +27,7 @@ func (l *lease) bury(ctx context.Context, reason string) error {
 	q := l.q
 	n := nats.NewMsg(q.deadOf(l.message.ID))
 	n.Data = l.message.Body
-	for k, v := range l.m.Headers() {
+	for k, v := range l.d.head {
 		n.Header[k] = v
 	}
 	n.Header.Del("Nats-Expected-Stream")

@@ -36,9 +36,9 @@ func (e *Engine) listen() (err error) {
 func (q *Queue) Done(ctx context.Context, leases ...tandem.Lease) error {
 	var lost error
 	good := make([]*lease, 0, len(leases))
-	now := time.Now()
+	now := time.Now().UnixNano()
 	for _, t := range leases {
-		if l, ok := t.(*lease); ok && l.q == q && now.Before(l.deadline) {
+		if l, ok := t.(*lease); ok && l.q == q && now < l.until.Load() {
 			good = append(good, l)
 			continue
 		}
@@ -55,7 +55,13 @@ func (q *Queue) Done(ctx context.Context, leases ...tandem.Lease) error {
 
 func (q *Queue) ack(ctx context.Context, good []*lease) error {
 	e := q.e
-	p := &pendingAcks{left: len(good), done: make(chan struct{})}
+	// The server inside takes what this connection says in order, so the last confirmation is one for all. Elsewhere a connection may break or another leader take
+	// over in between, and then the first may be lost and the last not.
+	confirm := len(good)
+	if e.settle != nil {
+		confirm = 1
+	}
+	p := &pendingAcks{left: confirm, done: make(chan struct{})}
 	e.mu.Lock()
 	e.serial++
 	address := e.inbox + "." + strconv.FormatUint(e.serial, 36)
@@ -66,8 +72,12 @@ func (q *Queue) ack(ctx context.Context, good []*lease) error {
 		delete(e.open, address)
 		e.mu.Unlock()
 	}()
-	for _, l := range good {
-		if err := e.nc.PublishRequest(l.m.Reply(), address, []byte("+ACK")); err != nil {
+	for i, l := range good {
+		m := &nats.Msg{Subject: l.d.reply, Data: []byte("+ACK")}
+		if i >= len(good)-confirm {
+			m.Reply = address
+		}
+		if err := e.nc.PublishMsg(m); err != nil {
 			return q.failed("end leases of the queue", err)
 		}
 	}
@@ -80,7 +90,7 @@ func (q *Queue) ack(ctx context.Context, good []*lease) error {
 	}
 	q.freed()
 	for _, l := range good {
-		l.deadline = time.Time{}
+		l.until.Store(0)
 		if l.note != (note{}) {
 			_ = q.notes.Purge(ctx, purgeSubject(q.noteOf(l.sequence))) // else its age removes it
 		}
@@ -90,7 +100,7 @@ func (q *Queue) ack(ctx context.Context, good []*lease) error {
 
 // open tells whether the lease is not known to be over.
 func (l *lease) open() error {
-	if !time.Now().Before(l.deadline) {
+	if time.Now().UnixNano() >= l.until.Load() {
 		return tandem.ErrLost
 	}
 	return nil
@@ -100,10 +110,10 @@ func (l *lease) Extend(context.Context) error {
 	if err := l.open(); err != nil {
 		return err
 	}
-	if err := l.m.InProgress(); err != nil {
+	if err := l.q.e.nc.Publish(l.d.reply, []byte("+WPI")); err != nil {
 		return l.q.failed("extend a lease of the queue", err)
 	}
-	l.deadline = time.Now().Add(l.q.cfg.Lease)
+	l.until.Store(l.q.deadline().UnixNano())
 	return nil
 }
 
@@ -122,8 +132,8 @@ func (l *lease) Retry(ctx context.Context, cause error) error {
 			return l.q.failed("put back into the queue", err)
 		}
 	}
-	l.deadline = time.Time{}
-	return l.q.failed("put back into the queue", l.m.NakWithDelay(max(l.q.cfg.Backoff(l.attempt), time.Millisecond)))
+	l.until.Store(0)
+	return l.q.failed("put back into the queue", l.q.later(l.d, max(l.q.cfg.Backoff(l.attempt), time.Millisecond)))
 }
 
 func (l *lease) Release(ctx context.Context) error {
@@ -134,9 +144,9 @@ func (l *lease) Release(ctx context.Context) error {
 	if err := l.leave(ctx); err != nil {
 		return l.q.failed("put back into the queue", err)
 	}
-	l.deadline = time.Time{}
+	l.until.Store(0)
 	l.q.purge.pause()
-	return l.q.failed("put back into the queue", l.m.Nak())
+	return l.q.failed("put back into the queue", l.q.e.nc.Publish(l.d.reply, []byte("-NAK")))
 }
 
 func (l *lease) Kill(ctx context.Context, reason string) error {

@@ -22,6 +22,8 @@ import (
 type Config struct {
 	Creds    string // credentials file; empty means none
 	CA       string // file of the authority that signed the servers' certificates; empty means the system's
+	Cert     string // file of our certificate, for servers that ask for one; empty means none
+	Key      string // file of its key
 	Replicas int    // of each stream; zero means 1
 	Level    Level  // of an embedded server; a cluster's is a setting of its servers. Empty means Process
 	Prefix   string // of streams and subjects, to share a cluster; empty means tandem
@@ -54,6 +56,9 @@ func Connect(url string, cfg Config) (*Engine, error) {
 	}
 	if cfg.CA != "" {
 		opts = append(opts, nats.RootCAs(cfg.CA))
+	}
+	if cfg.Cert != "" {
+		opts = append(opts, nats.ClientCert(cfg.Cert, cfg.Key))
 	}
 	if cfg.Dial != nil {
 		opts = append(opts, nats.SetCustomDialer(dialer(cfg.Dial)))
@@ -104,6 +109,7 @@ func refused(url string, cfg Config, err error) error {
 		if cfg.Creds == "" {
 			e.Message = "the server asks for credentials"
 		}
+	case refusedTLS(e, cfg, err):
 	case errors.Is(err, fs.ErrNotExist) && cfg.Creds != "":
 		e.Message, e.Hint = "no file "+cfg.Creds, "give the credentials file with --creds"
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout):
@@ -176,3 +182,9 @@ func (e *Engine) SetReplicas(n int) { e.cfg.Replicas = max(n, 1) }
 
 // Servers is how many servers the cluster that answers has told us of, itself included.
 func (e *Engine) Servers() int { return max(len(e.nc.Servers()), 1) }
+
+// Gone tells whether the connection is closed for good: by Close, or because the servers refuse us. One that is only lost comes back by itself.
+func (e *Engine) Gone() bool { return e.nc.IsClosed() }
+
+// Cut closes the connection without a word, as a machine that dies does. For tests of what survives.
+func (e *Engine) Cut() { e.nc.Close() }

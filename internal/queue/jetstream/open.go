@@ -28,6 +28,8 @@ type Queue struct {
 	mu    sync.Mutex
 	room  chan struct{} // closed when a Done here has made room
 	turn  int           // the partition to ask first
+	idle  []*puller
+	asks  string // where the one consumer of a queue without order is asked
 	ctx   context.Context
 	stop  context.CancelCauseFunc
 	purge purger
@@ -55,6 +57,7 @@ func (e *Engine) Open(ctx context.Context, cfg tandem.QueueConfig) (*Queue, erro
 	if err := q.consumers(ctx); err != nil {
 		return nil, err
 	}
+	q.asks = "$JS.API.CONSUMER.MSG.NEXT." + q.name + ".tandem"
 	if q.purges() {
 		q.purge.start(q)
 	}
@@ -152,6 +155,7 @@ func (q *Queue) consumers(ctx context.Context) error {
 func (q *Queue) Close() error {
 	q.stop(tandem.ErrClosed)
 	q.purge.wait()
+	q.unpark()
 	return nil
 }
 

@@ -6,10 +6,11 @@
 //     loses anything. On a cluster R replicas hold it.
 //   - Done waits until the server has the acknowledgement. At level process a message that is done is never delivered again, also after kill -9. At level
 //     power what was done within the last 100 ms before the server died may come again: a synced write for each would cost ten times the speed.
-//   - A lease is fenced by this process's clock: after its deadline Done fails with tandem.ErrLost without asking. Within the time that a message travels a
-//     late Done may still be taken.
+//   - A lease is fenced by this process's clock, which lets it end a tenth earlier than the server (at most 0.1 s): after that Done fails with tandem.ErrLost
+//     without asking. On a cluster, where a message may travel longer, a late Done may still be taken.
 //   - A queue is three streams (work, dead letters, notes about deliveries that do not count) and one consumer, or sixteen when it keeps order: about
-//     0.1 MB and 7 goroutines in the server each. Put and Take of one batch are one round trip.
+//     0.1 MB and 7 goroutines in the server each. Put, Take and Done of one batch are one round trip each; of the server
+//     inside one confirmation stands for all of a Done.
 //   - An embedded server opens no port. Its directory has one owner; a second is refused.
 package jetstream
 

@@ -191,9 +191,15 @@ func (o *Objects) Put(ctx context.Context, name string, r io.Reader) error {
 	return o.failed("store the object", err)
 }
 
+// ErrNoObject says that there is no object of this name.
+var ErrNoObject = errors.New("there is no such object")
+
 // Get reads an object; the caller closes it. Its digest is checked at the end of reading.
 func (o *Objects) Get(ctx context.Context, name string) (io.ReadCloser, error) {
 	r, err := o.store.Get(ctx, name)
+	if errors.Is(err, jetstream.ErrObjectNotFound) {
+		return nil, ErrNoObject
+	}
 	return r, o.failed("fetch the object "+name+" from", err)
 }
 

@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -17,11 +19,11 @@ import (
 // lease is one delivery.
 type lease struct {
 	q        *Queue
-	m        jetstream.Msg
+	d        delivery
 	message  tandem.Message
 	attempt  int
 	sequence uint64
-	deadline time.Time
+	until    atomic.Int64 // the deadline; who renews the lease and who ends it may be two
 	note     note
 }
 
@@ -42,14 +44,24 @@ func (q *Queue) Take(ctx context.Context, most int) ([]tandem.Lease, error) {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		out, err := q.sweep(ctx, most)
-		if len(out) > 0 || err != nil {
-			return out, q.failed("take from the queue", err)
+		var out []tandem.Lease
+		err := errBusy
+		if !q.cfg.Ordered {
+			out, err = q.pull(ctx, most, patience(ctx))
 		}
-		if out, err = q.await(ctx); len(out) == 0 && err == nil {
+		alone := !errors.Is(err, errBusy)
+		if !alone {
+			if out, err = q.sweep(ctx, most); len(out) > 0 {
+				return out, q.failed("take from the queue", err)
+			}
+			if err == nil {
+				out, err = q.await(ctx)
+			}
+		}
+		if len(out) == 0 && err == nil {
 			continue
 		}
-		if err != nil && ctx.Err() == nil {
+		if len(out) == 0 && err != nil && ctx.Err() == nil {
 			return nil, q.failed("take from the queue", err)
 		}
 		if ctx.Err() != nil { // the caller has gone: others may have it
@@ -58,7 +70,7 @@ func (q *Queue) Take(ctx context.Context, most int) ([]tandem.Lease, error) {
 			}
 			return nil, context.Cause(ctx)
 		}
-		if most > 1 {
+		if !alone && most > 1 {
 			more, _ := q.sweep(ctx, most-1)
 			out = append(out, more...)
 		}
@@ -90,10 +102,7 @@ func (q *Queue) sweep(ctx context.Context, most int) (out []tandem.Lease, err er
 
 // await waits for one message. It asks for one only, and for no longer than a second: what nobody waits for any more would be kept from others.
 func (q *Queue) await(ctx context.Context) ([]tandem.Lease, error) {
-	wait := time.Second
-	if at, ok := ctx.Deadline(); ok {
-		wait = max(10*time.Millisecond, min(wait, time.Until(at)))
-	}
+	wait := patience(ctx)
 	if len(q.from) > 1 { // the partitions take turns, a short while each
 		wait = min(wait, 20*time.Millisecond)
 	}
@@ -104,6 +113,14 @@ func (q *Queue) await(ctx context.Context) ([]tandem.Lease, error) {
 	return q.collect(ctx, b, nil)
 }
 
+// patience is how long one question may wait: a second, or until the deadline.
+func patience(ctx context.Context) time.Duration {
+	if at, ok := ctx.Deadline(); ok {
+		return max(10*time.Millisecond, min(time.Second, time.Until(at)))
+	}
+	return time.Second
+}
+
 func (q *Queue) next() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -112,14 +129,23 @@ func (q *Queue) next() int {
 }
 
 func (q *Queue) collect(ctx context.Context, b jetstream.MessageBatch, out []tandem.Lease) ([]tandem.Lease, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second) // what has been delivered is ours, also when the caller has gone
+	defer cancel()
+	var failed error
 	for m := range b.Messages() {
-		l, err := q.lease(ctx, m)
+		d, err := fromMessage(m)
 		if err != nil {
 			return out, err
 		}
-		if l != nil {
+		l, err := q.lease(ctx, d)
+		if err != nil {
+			failed = err // this one comes again when its time is up
+		} else if l != nil {
 			out = append(out, l)
 		}
+	}
+	if failed != nil {
+		return out, failed
 	}
 	err := b.Error()
 	if errors.Is(err, nats.ErrTimeout) || errors.Is(err, jetstream.ErrNoMessages) || errors.Is(err, jetstream.ErrNoHeartbeat) {
@@ -129,20 +155,20 @@ func (q *Queue) collect(ctx context.Context, b jetstream.MessageBatch, out []tan
 }
 
 // lease makes a lease of a delivery. It is nil when the message is not to be handed out: before its time, or after its attempts.
-func (q *Queue) lease(ctx context.Context, m jetstream.Msg) (*lease, error) {
-	meta, err := m.Metadata()
-	if err != nil {
-		return nil, err
-	}
-	head := m.Headers()
+func (q *Queue) lease(ctx context.Context, d delivery) (l *lease, err error) {
+	head := d.head
 	if due, _ := strconv.ParseInt(head.Get(headDue), 10, 64); due != 0 {
-		if d := time.Until(time.Unix(0, due)); d > 0 {
-			return nil, m.NakWithDelay(d)
+		if wait := time.Until(time.Unix(0, due)); wait > 0 {
+			return nil, q.later(d, wait)
 		}
 	}
-	l := &lease{q: q, m: m, sequence: meta.Sequence.Stream, deadline: time.Now().Add(q.cfg.Lease), message: decode(head, m.Data())}
-	l.attempt = int(meta.NumDelivered)
+	l = &lease{q: q, d: d, sequence: d.sequence, message: decode(head, d.body), attempt: d.count}
+	l.until.Store(q.deadline().UnixNano())
 	if l.attempt > 1 {
+		// The delivery has been made: a taker that gives up now must not leave it to its deadline.
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
 		if l.note, err = q.noted(ctx, l.sequence); err != nil {
 			return nil, err
 		}
@@ -159,11 +185,22 @@ func (q *Queue) lease(ctx context.Context, m jetstream.Msg) (*lease, error) {
 			reason = l.note.Cause + "; and the last holder let its lease lapse"
 		}
 		if err := l.bury(ctx, reason); err != nil {
-			_ = m.NakWithDelay(q.cfg.Lease)
+			_ = q.later(d, q.cfg.Lease)
 		}
 		return nil, nil
 	}
 	return l, nil
+}
+
+// later gives a delivery back, to be made again after a while.
+func (q *Queue) later(d delivery, wait time.Duration) error {
+	return q.e.nc.Publish(d.reply, fmt.Appendf(nil, `-NAK {"delay": %d}`, wait.Nanoseconds()))
+}
+
+// deadline of a lease that begins now. It is over for us a little before it is for the server, whose clock began when it sent the message: a tenth of the
+// lease, at most 0.1 s.
+func (q *Queue) deadline() time.Time {
+	return time.Now().Add(q.cfg.Lease - min(q.cfg.Lease/10, 100*time.Millisecond))
 }
 
 func decode(head nats.Header, body []byte) tandem.Message {

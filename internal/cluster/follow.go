@@ -1,0 +1,64 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"tandem"
+)
+
+// follow looks at what becomes of the run elsewhere, until ctx is done: a run that was canceled ends its submitter, and Say is told what it waits for.
+func (s *Submission) follow(ctx context.Context, end func(error)) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	said := ""
+	for {
+		m, err := s.Hub.Get(ctx, s.Manifest.Run)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case isKind(err, tandem.KindInvalid):
+			end(&tandem.Error{Op: "follow the run", On: s.Manifest.Run, Kind: tandem.KindCanceled, Message: "it was removed from the cluster", Hint: "what had come back is in the sink; submit it again for the rest"})
+			return
+		case err == nil && m.State == Canceled:
+			end(&tandem.Error{Op: "follow the run", On: m.Run, Kind: tandem.KindCanceled, Message: "it was canceled: " + m.Why, Hint: "what had come back is in the sink; submit it again for the rest"})
+			return
+		case err == nil:
+			if now := s.waits(ctx, m); now != said {
+				if said = now; s.Say != nil {
+					s.Say(now)
+				}
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// waits says what the run waits for; empty when it goes on.
+func (s *Submission) waits(ctx context.Context, m Manifest) string {
+	if m.State == Paused {
+		return strings.TrimSuffix("the run is paused: "+m.Why, ": ")
+	}
+	if d := time.Until(m.NotBefore); d > 0 {
+		return "nodes begin at " + m.NotBefore.Local().Format(time.DateTime)
+	}
+	nodes, err := s.Hub.Nodes(ctx)
+	if err != nil {
+		return ""
+	}
+	if len(nodes) == 0 {
+		return "no node is there"
+	}
+	return strings.Join(Unable(m, nodes), "; ")
+}
+
+func isKind(err error, kind string) bool {
+	e, ok := errors.AsType[*tandem.Error](err)
+	return ok && e.Kind == kind
+}
