@@ -372,8 +372,11 @@ func (r *run) signal(pid int, s syscall.Signal) {
 // part is the only process of a part: app, warden.
 func (r *run) part(name string) int {
 	list := r.watch.parts()[name]
+	for end := time.Now().Add(3 * time.Second); len(list) != 1 && time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		list = r.watch.parts()[name]
+	}
 	if len(list) != 1 {
-		r.Fatalf("%d processes are %s", len(list), name)
+		r.Fatalf("%d processes are %s: %v", len(list), name, r.watch.parts())
 	}
 	return list[0]
 }
