@@ -8,7 +8,7 @@ GOLANGCI := $(CACHE)/golangci-lint
 PILLOW := pillow==11.3.0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo cluster-demo test kills cluster-faults bench accuracy accuracy-handlers parallel redis chromium picture lint build generate fuzz clean
+.PHONY: help demo cluster-demo test kills faults cluster-faults bench accuracy accuracy-handlers parallel redis chromium picture lint build generate fuzz clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -43,6 +43,9 @@ kills: ## kill runs 200 times and queues until a million puts were acknowledged,
 	$(GO) test -run TestKill -count 1 -timeout 30m -v ./internal/cli -kills 200
 	$(GO) test -run TestClusterKill -count 1 -timeout 60m -v ./internal/cli -clusterkills 100
 	$(GO) test -run TestKills -count 1 -timeout 30m -v ./internal/queue/jetstream -kills 20 -puts 1000000
+
+faults: ## every fault of the matrix done to a real run, in each language, as root and as nobody, and 1000 random kills (half an hour)
+	$(GO) test ./internal/faults -count 1 -timeout 90m -v -faults -kills 1000
 
 cluster-faults: ## nodes in network namespaces: kill, partition, slow link, restart (root; several minutes)
 	$(GO) test -run TestNamespaces -count 1 -timeout 30m -v ./internal/cli -faults

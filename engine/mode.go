@@ -112,7 +112,11 @@ func capped(s Step) error {
 func (e *Engine) pool(s Step, c choice, redact func(tandem.Value) tandem.Value) tandem.Pool {
 	switch h := s.Handler.(type) {
 	case Func:
-		return gopool.New(gopool.Config{Name: s.Name, Handle: h.Do, Concurrency: c.Concurrency, Timeout: s.Timeout, Measure: !h.Computes})
+		cfg := gopool.Config{Name: s.Name, Handle: h.Do, Concurrency: c.Concurrency, Timeout: s.Timeout, Measure: !h.Computes}
+		if h.Computes {
+			cfg.Leave = 2 * time.Second // it kills a tree of processes, and reports how that died
+		}
+		return gopool.New(cfg)
 	case Program:
 		cfg := procpool.Config{Step: s.Name, Argv: h.Argv, Dir: h.Dir, Env: h.Env, Handler: h.Handler, Home: h.Home, Output: h.Output, Kwargs: h.Kwargs, Batch: h.Batch, Budget: h.Budget, Run: e.cfg.Run,
 			Mode: c.Mode, Workers: c.Workers, Loops: c.Loops, Threads: c.Threads, Concurrency: c.Concurrency, Measure: true, Timeout: s.Timeout, OnEvent: e.event,

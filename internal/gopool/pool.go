@@ -34,6 +34,7 @@ type Config struct {
 	Timeout     time.Duration // for one attempt; zero means none
 	Measure     bool          // look now and then how much of its time a handler computes
 	Grace       time.Duration // how long Run waits for handlers that do not listen; zero means 5 s
+	Leave       time.Duration // how long a handler whose time is up may take to come back before it is left behind; zero means 50 ms
 }
 
 const (
@@ -74,7 +75,7 @@ type Pool struct {
 // New makes a pool; nothing runs before Run.
 func New(cfg Config) *Pool {
 	cfg.Concurrency = max(cmp.Or(cfg.Concurrency, 64), 1)
-	cfg.Grace = cmp.Or(cfg.Grace, 5*time.Second)
+	cfg.Grace, cfg.Leave = cmp.Or(cfg.Grace, 5*time.Second), cmp.Or(cfg.Leave, 50*time.Millisecond)
 	p := &Pool{cfg: cfg, born: time.Now(), ready: make(chan struct{}), empty: make(chan struct{}), clock: clock{start: time.Now()}, seats: map[*seat]struct{}{}}
 	p.room.L, p.work.L = &p.mu, &p.mu
 	return p
@@ -417,7 +418,7 @@ func (p *Pool) limited(mine *seat, t *tandem.Task, begun time.Time) (gone bool) 
 	// A handler that listens ends right after its context; only one that does not is left behind.
 	back := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
-		timer := time.NewTimer(min(50*time.Millisecond, p.cfg.Grace))
+		timer := time.NewTimer(min(p.cfg.Leave, p.cfg.Grace))
 		defer timer.Stop()
 		select {
 		case <-timer.C:
@@ -435,7 +436,7 @@ func (p *Pool) limited(mine *seat, t *tandem.Task, begun time.Time) (gone bool) 
 	stop()
 	close(back)
 	if r.Outcome != tandem.OK && r.Outcome != tandem.Filtered && errors.Is(ctx.Err(), context.DeadlineExceeded) && !p.stopped() {
-		r = p.timedOut()
+		r = p.overdue(r)
 	}
 	finish(r, false)
 	if late {
@@ -450,6 +451,21 @@ func (p *Pool) limited(mine *seat, t *tandem.Task, begun time.Time) (gone bool) 
 func (p *Pool) timedOut() tandem.Result {
 	return tandem.Result{Outcome: tandem.TimedOut, Err: &tandem.Error{Op: "run", On: p.cfg.Name, Kind: tandem.KindTimeout,
 		Message: fmt.Sprintf("not done after %v", p.cfg.Timeout), Hint: "raise the step's timeout, or find out what it waits for"}}
+}
+
+// overdue is the result of a handler that came back because its time was up. What it killed for that, and why, is told by the handler.
+func (p *Pool) overdue(r tandem.Result) tandem.Result {
+	if r.Outcome == tandem.TimedOut && r.Err != nil && r.Err.Reason != "" {
+		return r
+	}
+	mine := p.timedOut()
+	mine.Used = r.Used
+	if c := r.Crash; c != nil {
+		c.Outcome = tandem.TimedOut
+		mine.Crash, mine.Err.Trace = c, r.Err.Trace
+		mine.Err.Message += ", killed"
+	}
+	return mine
 }
 
 func canceled(cause error) tandem.Result {

@@ -64,6 +64,9 @@ func (p *Pool) spawn(ctx context.Context, place, number int, life *supervise.Lif
 		if !ok {
 			e = &tandem.Error{Kind: tandem.KindStart, Message: err.Error(), Err: err}
 		}
+		if e.On != "" && e.On != p.cfg.Step { // the program
+			e.Message = e.On + ": " + e.Message
+		}
 		e.Op, e.On = "start worker", p.cfg.Step
 		return nil, e
 	}

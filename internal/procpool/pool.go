@@ -320,10 +320,17 @@ func (p *Pool) takeArenas() (*arenas, error) {
 	return nil, err
 }
 
+// giveArenas keeps no more than there are workers: those that die faster than they are buried would leave more and more.
 func (p *Pool) giveArenas(a *arenas) {
 	p.mu.Lock()
-	p.arenas = append(p.arenas, a)
+	keep := len(p.arenas) < p.size
+	if keep {
+		p.arenas = append(p.arenas, a)
+	}
 	p.mu.Unlock()
+	if !keep {
+		a.close()
+	}
 }
 
 func (p *Pool) freeArenas() {

@@ -67,15 +67,24 @@ func (w *worker) readEnded(err error) {
 	w.p.mu.Lock()
 	w.p.leave(w)
 	w.p.mu.Unlock()
-	select {
-	case <-w.process.Gone():
-	case <-time.After(channelGrace): // the channel of a process that is dying ends before the process
-		w.kill(tandem.ExitProtocol, "it closed its channel and went on")
+	for range dyingGrace / channelGrace {
+		select {
+		case <-w.process.Gone():
+			return
+		case <-time.After(channelGrace): // the channel of a process that is dying ends before the process
+		}
+		if !w.process.Ending() {
+			break
+		}
 	}
+	w.kill(tandem.ExitProtocol, "it closed its channel and went on")
 }
 
 // channelGrace is how long a worker may be there after its channel has ended.
 const channelGrace = 200 * time.Millisecond
+
+// dyingGrace is the same for one that the kernel is taking down: on a busy machine that takes a while, and is no breach of the protocol.
+const dyingGrace = 5 * time.Second
 
 // handle takes every whole frame in rbuf: decode and copy first, then settle all under one lock.
 func (w *worker) handle() error {

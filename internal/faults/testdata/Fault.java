@@ -1,0 +1,33 @@
+import java.lang.reflect.Field;
+import java.util.ArrayList;
+import java.util.List;
+
+public class Fault {
+    public static void main(String[] args) throws Exception {
+        int n = Integer.parseInt(args[1]);
+        if (n != 5) {
+            System.out.println(n);
+            return;
+        }
+        switch (args[0]) {
+            case "segv":
+                Class<?> c = Class.forName("sun.misc.Unsafe");
+                Field f = c.getDeclaredField("theUnsafe");
+                f.setAccessible(true);
+                c.getMethod("putAddress", long.class, long.class).invoke(f.get(null), 0L, 0L);
+                break;
+            case "oom":
+                List<byte[]> all = new ArrayList<>();
+                while (true) all.add(new byte[1 << 20]);
+            case "throws":
+                throw new IllegalStateException("five");
+            case "exit":
+                Runtime.getRuntime().halt(77);
+                break;
+            case "spins":
+                while (true) { }
+            case "locks":
+                Thread.currentThread().join();
+        }
+    }
+}
