@@ -73,6 +73,7 @@ func goals(sizes []int) []goal {
 		all = append(all, atLeast(0.9, "tandem/"+work+"-kept", "rate", "tandem/"+work+"-unkept", "rate"))
 	}
 	return append(all,
+		within(1, "tandem/killer", "lost"),
 		atLeast(0.97, "tandem/lanes", "rate", "tandem/no-lanes", "rate"),
 		atLeast(0.95, "tandem/sandboxed", "rate", "tandem/unsandboxed", "rate"),
 		atLeast(1, "tandem/map", "rate", "peer/xargs", "rate"),

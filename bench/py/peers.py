@@ -183,7 +183,40 @@ def shm_reused(seconds, megabytes):
         block.unlink()
 
 
-ROWS = {f.__name__: f for f in (executor_submit, executor_sync, pool_async, pool_sync, pool_bytes, shm_fresh, shm_reused)}
+def killer(item):
+    if item == 17:
+        os.kill(os.getpid(), 9)
+    time.sleep(0.01)
+    return item
+
+
+def killer_executor(_seconds, _size):
+    """One item in a hundred kills its process: what it takes with it."""
+    good = 0
+    with ProcessPoolExecutor(2) as pool:
+        for f in [pool.submit(killer, i) for i in range(1, 101)]:
+            try:
+                f.result()
+                good += 1
+            except Exception:
+                pass
+    return {"lost": 100 - good}
+
+
+def killer_pool(_seconds, _size):
+    """The same; a result that has not come after five seconds never comes."""
+    pool = multiprocessing.Pool(2)
+    results = [pool.apply_async(killer, (i,)) for i in range(1, 101)]
+    end = time.monotonic() + 5
+    good = 0
+    for r in results:
+        r.wait(max(0, end - time.monotonic()))
+        good += r.ready() and r.successful()
+    pool.terminate()
+    return {"lost": 100 - good}
+
+
+ROWS = {f.__name__: f for f in (killer_executor, killer_pool, executor_submit, executor_sync, pool_async, pool_sync, pool_bytes, shm_fresh, shm_reused)}
 
 if __name__ == "__main__":
     name, seconds = sys.argv[1], float(sys.argv[2])

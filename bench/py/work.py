@@ -9,6 +9,8 @@ exactly the same work.
 
 import asyncio
 import json
+import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -25,6 +27,14 @@ def spin(n, x):
 
 def thumb(item):
     return {"item": item, "sum": spin(turns, 1)}
+
+
+def killer(item):
+    """One of a hundred ends its process."""
+    if item == 17:
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(0.01)
+    return item
 
 
 def same(item):
