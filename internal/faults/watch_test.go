@@ -2,6 +2,7 @@ package faults
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -112,7 +113,9 @@ func (w *watch) look() map[process]*seen {
 		if zombie && parent == 1 {
 			continue // the machine's first process buries it when it likes
 		}
-		now[p] = s
+		own := *s // the next look may change what it knows
+		own.env = maps.Clone(s.env)
+		now[p] = &own
 	}
 	return now
 }
