@@ -172,7 +172,7 @@ func TestNamespaces(t *testing.T) {
 				t.Errorf("its items were begun elsewhere after %v, want at most 10s", took)
 			}
 		}},
-		{"partition and heal", false, func(t *testing.T, p *party) {
+		{"partition and heal", true, func(t *testing.T, p *party) {
 			n := isle.leader(p)
 			isle.must(t, ip("link", "set", isle.link(n), "down"))
 			p.advance(20, time.Minute)

@@ -31,7 +31,7 @@ var left = []string{".git", ".venv", "venv", "node_modules", "__pycache__", ".ta
 // skip (and in a file .tandemignore there, one pattern a line) stay behind.
 func Bundle(dir string, skip []string) (name string, packed []byte, err error) {
 	var buf bytes.Buffer
-	z := gzip.NewWriter(&buf)
+	z, _ := gzip.NewWriterLevel(&buf, gzip.BestSpeed) // the level is a known one
 	t := tar.NewWriter(z)
 	if b, err := os.ReadFile(filepath.Join(dir, ".tandemignore")); err == nil {
 		for line := range strings.Lines(string(b)) {

@@ -4,9 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -137,25 +134,6 @@ func TestOneConcurrencyForAllNodes(t *testing.T) {
 	}
 	cancel()
 	<-done
-}
-
-// A directory that is too large is refused, with the name of the largest file, and what .tandemignore names stays behind.
-func TestBundleOverTheLimit(t *testing.T) {
-	dir := t.TempDir()
-	noise := make([]byte, MaxBundle+1<<20)
-	_, _ = rand.NewChaCha8([32]byte{1}).Read(noise)
-	if err := os.WriteFile(filepath.Join(dir, "large.bin"), noise, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, _, err := Bundle(dir, nil); err == nil || !strings.Contains(err.Error(), "the largest file is large.bin") || !isKind(err, tandem.KindTooLarge) {
-		t.Errorf("a directory above the limit: %v", err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, ".tandemignore"), []byte("# not needed\n*.bin\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, packed, err := Bundle(dir, nil); err != nil || len(packed) > 1000 {
-		t.Errorf("without it: %d bytes, %v", len(packed), err)
-	}
 }
 
 // A run of a higher priority that comes later is done first.

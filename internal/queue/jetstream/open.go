@@ -93,13 +93,31 @@ func (q *Queue) streams(ctx context.Context) (err error) {
 // overhead is what the server stores with a message beside its body: framing, subject, our headers.
 const overhead = 512
 
+// create makes a stream. A cluster that has just started may have a leader and not yet know all of its servers: then it is asked again.
+func (q *Queue) create(ctx context.Context, cfg jetstream.StreamConfig) (s jetstream.Stream, err error) {
+	for end := time.Now().Add(20 * time.Second); ; {
+		s, err = q.e.js.CreateStream(ctx, cfg)
+		if a, ok := errors.AsType[*jetstream.APIError](err); !ok || a.ErrorCode != noPeers || cfg.Replicas < 2 || time.Now().After(end) {
+			return s, err
+		}
+		select {
+		case <-time.After(200 * time.Millisecond):
+		case <-ctx.Done():
+			return nil, err
+		}
+	}
+}
+
+// noPeers says that there are too few servers for so many copies.
+const noPeers = 10005
+
 // stream opens a stream of ours, or makes it.
 func (q *Queue) stream(ctx context.Context, cfg jetstream.StreamConfig) (jetstream.Stream, error) {
 	cfg.Storage, cfg.Replicas = jetstream.FileStorage, q.e.cfg.Replicas
 	cfg.Metadata = map[string]string{mark: "1", mark + "-ordered": strconv.FormatBool(q.cfg.Ordered)}
 	s, err := q.e.js.Stream(ctx, cfg.Name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		s, err = q.e.js.CreateStream(ctx, cfg)
+		s, err = q.create(ctx, cfg)
 		if err == nil && q.e.settle != nil {
 			err = q.e.settle()
 		}
