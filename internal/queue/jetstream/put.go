@@ -204,7 +204,9 @@ func (q *Queue) failed(op string, err error) error {
 		e.Hint = "JetStream does not answer: the cluster may be choosing a leader, or has too few servers left"
 	case ok && a.ErrorCode == 10047:
 		e.Message, e.Hint = "the server has no storage left for it", "give the server more, or remove old runs"
-	case ok && (a.ErrorCode == 10074 || a.ErrorCode == noPeers):
+	case ok && a.ErrorCode == noPeers:
+		e.Hint = "the cluster has fewer servers than the copies asked for, or does not know them yet"
+	case ok && a.ErrorCode == 10074:
 		e.Hint, e.Again = "a server alone keeps one copy: use --replicas 1, or connect to a cluster", tandem.AgainNever
 	}
 	return e
