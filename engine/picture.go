@@ -149,7 +149,7 @@ func (p *picture) lookStep(s *seenStep, dt time.Duration) {
 	s.inflight += float64(inflight) * dt.Seconds()
 	s.queue += float64(queue) * dt.Seconds()
 	s.waiting += float64(waiting) * dt.Seconds()
-	told := lanes.Step{Index: s.step.index, Name: s.step.def.Name, Mode: string(st.Mode), Workers: st.Workers, Threads: st.Threads, Concurrency: st.Concurrency, Because: s.step.choice.Because}
+	told := lanes.Step{Index: s.step.index, Name: s.step.def.Name, Mode: string(st.Mode), Workers: st.Workers, Threads: st.Threads, Concurrency: st.Concurrency, Because: s.step.because()}
 	if told != s.told {
 		s.told = told
 		p.r.Step(told)
