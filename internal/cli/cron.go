@@ -45,8 +45,11 @@ func (r *remote) repeat(path, spec string, o runOptions) error {
 		}
 		fmt.Fprintln(r.a.err, r.a.dim("next run at "+next.Format(time.DateTime)))
 		select {
-		case <-ctx.Done():
-			return nil
+		case <-ctx.Done(): // between two runs as within one
+			if strings.Contains(context.Cause(ctx).Error(), proc.Terminate.String()) {
+				return exitCode(exitTerminated)
+			}
+			return exitCode(exitInterrupted)
 		case <-time.After(time.Until(next)):
 		}
 		each := *r
