@@ -141,8 +141,10 @@ func (p *Process) begin(cmd *exec.Cmd, spec Spec, direct bool) (err error) {
 		c = Contained{Level: BestEffort, How: "nothing but its process group", Missing: c.Missing}
 	}
 	ask := spec.Isolation
-	if _, serr := os.Stat(cmd.Path); serr == nil && ask.closed() { // the program itself may always be read
-		ask.Read = append(slices.Clone(ask.Read), cmd.Path)
+	if ask.closed() { // the program itself may always be read
+		if _, serr := os.Stat(cmd.Path); serr == nil {
+			ask.Read = append(slices.Clone(ask.Read), cmd.Path)
+		}
 	}
 	if p.cage, err = newPlan(spec.Limits, ask, c); err != nil {
 		return err
