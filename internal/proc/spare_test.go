@@ -157,3 +157,21 @@ func TestASpareEndsWithTheApplication(t *testing.T) {
 		})
 	}
 }
+
+// A warden that is killed is buried without anybody starting anything.
+func TestAKilledWardenIsBuried(t *testing.T) {
+	ended(t, false, "true")
+	pid := wardenPID()
+	if pid == 0 {
+		t.Skip("SKIPPED, NOT TESTED: there is no warden here")
+	}
+	_ = syscall.Kill(pid, syscall.SIGKILL)
+	for end := time.Now().Add(5 * time.Second); syscall.Kill(pid, 0) == nil; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("it is a zombie still")
+		}
+	}
+	if x := ended(t, false, "sh", "-c", "exit 3"); x.Code != 3 {
+		t.Error(x)
+	}
+}
