@@ -52,7 +52,7 @@ func (t *Template) Ask(word []byte, limit time.Duration) (answer []byte, ok bool
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	_ = t.line.SetDeadline(time.Now().Add(limit))
-	defer t.line.SetDeadline(time.Time{})
+	defer func() { _ = t.line.SetDeadline(time.Time{}) }()
 	if _, err := t.line.Write(word); err != nil {
 		return nil, false
 	}
