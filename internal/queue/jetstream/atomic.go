@@ -105,7 +105,10 @@ func (p *purger) run(q *Queue, floor uint64) bool {
 func (p *purger) start(q *Queue) {
 	p.ask = make(chan struct{}, 1)
 	p.done.Go(func() {
-		var last uint64
+		last := q.work.CachedInfo().State.FirstSeq
+		if last > 0 {
+			last--
+		}
 		tick := time.NewTicker(50 * time.Millisecond)
 		defer tick.Stop()
 		for {
@@ -116,8 +119,8 @@ func (p *purger) start(q *Queue) {
 				return
 			}
 			if floor := q.floor(); floor > last && p.run(q, floor) {
+				q.room.freed(int(floor-last), q.cfg.Items)
 				last = floor
-				q.freed()
 			}
 		}
 	})

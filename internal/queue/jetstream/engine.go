@@ -40,6 +40,8 @@ type Engine struct {
 	// settle is the embedded server's: a new stream is made safe from a power cut.
 	settle func() error
 
+	fast fastPosts
+
 	mu     sync.Mutex
 	acks   *nats.Subscription
 	inbox  string
@@ -93,7 +95,11 @@ func connect(url string, cfg Config, opts ...nats.Option) (*Engine, error) {
 		return nil, refused(url, cfg, err)
 	}
 	e := &Engine{nc: nc, js: js, cfg: cfg, open: map[string]*pendingAcks{}}
-	if err := e.listen(); err != nil {
+	err = e.listen()
+	if err == nil {
+		err = e.listenFast()
+	}
+	if err != nil {
 		nc.Close()
 		return nil, refused(url, cfg, err)
 	}

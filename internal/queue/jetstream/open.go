@@ -25,9 +25,12 @@ type Queue struct {
 	notes jetstream.Stream
 	from  []jetstream.Consumer // one, or one for each partition of a queue in order
 
+	unordered string // the one subject of a queue without order
+	fast      bool   // the stream takes fast batches, and is better off with them
+	room      room
+
 	mu    sync.Mutex
-	room  chan struct{} // closed when a Done here has made room
-	turn  int           // the partition to ask first
+	turn  int // the partition to ask first
 	idle  []*puller
 	asks  string // where the one consumer of a queue without order is asked
 	ctx   context.Context
@@ -49,7 +52,8 @@ func (e *Engine) Open(ctx context.Context, cfg tandem.QueueConfig) (*Queue, erro
 	if !nameRule.MatchString(cfg.Name) {
 		return nil, &tandem.Error{Op: "open the queue", On: cfg.Name, Kind: tandem.KindInvalid, Message: "a queue's name is made of letters, digits, - and _"}
 	}
-	q := &Queue{e: e, cfg: cfg, name: e.cfg.Prefix + "-" + cfg.Name, room: make(chan struct{})}
+	q := &Queue{e: e, cfg: cfg, name: e.cfg.Prefix + "-" + cfg.Name, room: room{changed: make(chan struct{})}}
+	q.unordered = q.name + ".go.0"
 	q.ctx, q.stop = context.WithCancelCause(context.Background())
 	if err := q.streams(ctx); err != nil {
 		return nil, err
@@ -78,9 +82,17 @@ func (q *Queue) streams(ctx context.Context) (err error) {
 	if q.purges() {
 		work.Retention = jetstream.LimitsPolicy // an acknowledgement that deletes would be synced; see purger
 	}
+	work.AllowBatchPublish = q.takesFast()
 	if q.work, err = q.stream(ctx, work); err != nil {
 		return err
 	}
+	if is := q.work.CachedInfo().Config; work.AllowBatchPublish && !is.AllowBatchPublish { // made by an earlier version
+		is.AllowBatchPublish = true
+		if s, err := q.e.js.UpdateStream(ctx, is); err == nil {
+			q.work = s
+		}
+	}
+	q.fast = work.AllowBatchPublish && q.work.CachedInfo().Config.AllowBatchPublish
 	if q.dead, err = q.stream(ctx, jetstream.StreamConfig{Name: q.name + "-dead", Subjects: []string{q.name + ".dead.*"}, Discard: jetstream.DiscardNew,
 		MaxMsgs: tandem.MaxDead, MaxMsgsPerSubject: 1, Duplicates: 2 * time.Minute}); err != nil {
 		return err
@@ -88,6 +100,20 @@ func (q *Queue) streams(ctx context.Context) (err error) {
 	q.notes, err = q.stream(ctx, jetstream.StreamConfig{Name: q.name + "-notes", Subjects: []string{q.name + ".note.*"}, Discard: jetstream.DiscardOld,
 		MaxMsgsPerSubject: 1, MaxMsgs: 4 * int64(q.cfg.Items), AllowDirect: true, MaxAge: 30 * 24 * time.Hour, Duplicates: 2 * time.Minute})
 	return err
+}
+
+// takesFast tells whether fast batches are possible and better. At level power an atomic batch has one sync for all; of a replicated stream each message goes
+// through the log of the replicas whatever came with it, and a leader that changes in the middle would end the batch.
+func (q *Queue) takesFast() bool {
+	return !q.purges() && q.e.cfg.Replicas == 1 && atLeast(q.e.nc.ConnectedServerVersion(), 2, 14)
+}
+
+func atLeast(version string, major, minor int) bool {
+	var is [2]int
+	if n, _ := fmt.Sscanf(version, "%d.%d", &is[0], &is[1]); n != 2 {
+		return false
+	}
+	return is[0] > major || is[0] == major && is[1] >= minor
 }
 
 // overhead is what the server stores with a message beside its body: framing, subject, our headers.
