@@ -6,8 +6,6 @@ import (
 	"errors"
 	"io/fs"
 	"net"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -39,6 +37,8 @@ type Engine struct {
 	cfg Config
 	// settle is the embedded server's: a new stream is made safe from a power cut.
 	settle func() error
+	// stage is the embedded server's: batches of a stream are collected in memory.
+	stage func(stream string)
 
 	fast fastPosts
 
@@ -139,30 +139,6 @@ func (e *Engine) Close() error {
 		e.nc.Close()
 	}
 	return nil
-}
-
-// settle makes what a new stream is made of survive a power cut: the server syncs messages, and not the directories that it makes for them.
-func (s *Server) settle() error {
-	return filepath.WalkDir(s.cfg.Dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			if errors.Is(err, fs.ErrNotExist) {
-				return nil
-			}
-			return err
-		}
-		if !d.IsDir() && !d.Type().IsRegular() {
-			return nil
-		}
-		f, err := os.Open(path)
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		return f.Sync()
-	})
 }
 
 // Await waits until JetStream answers: a cluster that has just started has no leader yet.

@@ -29,13 +29,14 @@ type Queue struct {
 	fast      bool   // the stream takes fast batches, and is better off with them
 	room      room
 
-	mu    sync.Mutex
-	turn  int // the partition to ask first
-	idle  []*puller
-	asks  string // where the one consumer of a queue without order is asked
-	ctx   context.Context
-	stop  context.CancelCauseFunc
-	purge purger
+	mu       sync.Mutex
+	turn     int // the partition to ask first
+	idle     []*puller
+	asks     string // where the one consumer of a queue without order is asked
+	ctx      context.Context
+	stop     context.CancelCauseFunc
+	purge    purger
+	together together
 }
 
 // partitions of a queue in order: so many keys at once are worked on.
@@ -64,6 +65,7 @@ func (e *Engine) Open(ctx context.Context, cfg tandem.QueueConfig) (*Queue, erro
 	q.asks = "$JS.API.CONSUMER.MSG.NEXT." + q.name + ".tandem"
 	if q.purges() {
 		q.purge.start(q)
+		q.together.start(q)
 	}
 	return q, nil
 }
@@ -85,6 +87,9 @@ func (q *Queue) streams(ctx context.Context) (err error) {
 	work.AllowBatchPublish = q.takesFast()
 	if q.work, err = q.stream(ctx, work); err != nil {
 		return err
+	}
+	if q.purges() && q.e.stage != nil {
+		q.e.stage(q.name)
 	}
 	if is := q.work.CachedInfo().Config; work.AllowBatchPublish && !is.AllowBatchPublish { // made by an earlier version
 		is.AllowBatchPublish = true
@@ -199,6 +204,7 @@ func (q *Queue) consumers(ctx context.Context) error {
 func (q *Queue) Close() error {
 	q.stop(tandem.ErrClosed)
 	q.purge.wait()
+	q.together.wait()
 	q.unpark()
 	return nil
 }

@@ -147,8 +147,8 @@ func (q *Queue) publish(ctx context.Context, todo []*nats.Msg) (rest []*nats.Msg
 			}
 		}
 		return nil, nil
-	case q.e.cfg.Level == Power && len(todo) > 1:
-		return q.publishAtomic(ctx, todo)
+	case q.purges():
+		return q.together.publish(ctx, todo)
 	}
 	return q.publishMany(ctx, todo)
 }
