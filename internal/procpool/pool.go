@@ -132,6 +132,7 @@ type Pool struct {
 
 	numbers   []bool // of workers, those in use
 	spares    []*worker
+	restock   time.Duration    // no spare is started before
 	keepers   int              // goroutines that see to spares
 	boot      time.Duration    // of the last worker that was started
 	sparable  bool             // there is memory for a spare

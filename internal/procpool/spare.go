@@ -61,18 +61,27 @@ func (w *worker) resign() {
 	}
 }
 
-// spare takes a ready worker for a place; nil when there is none. The mutex is not held.
-func (p *Pool) spare(place int) *worker {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+// stocked says whether a spare is ready. The mutex is held.
+func (p *Pool) stocked() bool {
+	return slices.ContainsFunc(p.spares, func(w *worker) bool { return !w.dead })
+}
+
+// spare takes a ready worker for a place, which need not wait for it: whoever keeps spares waits in its stead. Nil when there is none. The mutex is held.
+func (p *Pool) spare(n int, at *supervise.Place) *worker {
 	for len(p.spares) > 0 {
 		w := p.spares[0]
 		p.spares = p.spares[1:]
-		if !w.dead {
-			w.place = place
-			close(w.taken)
-			return w
+		if w.dead {
+			continue
 		}
+		pause, ok := at.Adopt(w.life, now())
+		if !ok {
+			panic("procpool: a spare beside a worker for " + p.cfg.Step + "/" + strconv.Itoa(n+1)) // a mistake in this package
+		}
+		p.restock = max(p.restock, now()+pause)
+		w.place = n
+		close(w.taken)
+		return w
 	}
 	return nil
 }
@@ -97,11 +106,18 @@ func (p *Pool) keep(ctx context.Context) {
 	var at supervise.Place
 	for ctx.Err() == nil {
 		p.mu.Lock()
-		turn, closed := p.turn, p.sup.Breaker() == supervise.Closed
+		turn, closed, rest := p.turn, p.sup.Breaker() == supervise.Closed, p.restock-now()
 		p.mu.Unlock()
 		if !closed { // the places find out whether workers can be had
 			select {
 			case <-turn:
+			case <-ctx.Done():
+			}
+			continue
+		}
+		if rest > 0 {
+			select {
+			case <-time.After(rest):
 			case <-ctx.Done():
 			}
 			continue

@@ -116,3 +116,37 @@ func TestASpareWhereStartingTakesLong(t *testing.T) {
 		})
 	}
 }
+
+// What waits in a worker that dies goes elsewhere, and not back into it because it has room now.
+func TestWhatADyingWorkerHoldsGoesElsewhere(t *testing.T) {
+	cfg := testConfig("behave")
+	cfg.Workers = 1
+	p := started(t, cfg)
+	p.mu.Lock()
+	w := p.workers[0]
+	p.mu.Unlock()
+	var tasks []*tandem.Task
+	ended := &counter{want: 2, done: make(chan struct{})}
+	for _, item := range []string{"sleep 1m", "sleep 1ms"} {
+		tasks = append(tasks, &tandem.Task{ID: item, Value: tandem.TextValue(item), Owner: ended})
+	}
+	if n, err := p.Submit(t.Context(), tasks); n != 2 || err != nil {
+		t.Fatal(n, err)
+	}
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		if _, since := w.ctl.Slot(0); since != 0 {
+			break
+		}
+	}
+	w.fell() // as if its page had been marked
+	p.mu.Lock()
+	if w.inflight != 1 || w.slots[0].task != tasks[0] {
+		t.Errorf("%d tasks are in the worker that dies", w.inflight)
+	}
+	p.mu.Unlock()
+	_ = syscall.Kill(w.process.PID(), syscall.SIGKILL)
+	<-ended.done
+	if a, b := tasks[0].Result, tasks[1].Result; a.Outcome != tandem.Crashed || b.Outcome != tandem.OK || tasks[1].Attempts != 1 {
+		t.Errorf("%s and %s after %d attempts: %v, %v", a.Outcome, b.Outcome, tasks[1].Attempts, a.Err, b.Err)
+	}
+}
