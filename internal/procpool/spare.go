@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"time"
 
-	"tandem/internal/proc"
 	"tandem/internal/supervise"
 )
 
@@ -16,6 +15,8 @@ const (
 	breath    = 10 * time.Millisecond
 	// The share of the free memory that a spare which nobody asked for may take.
 	spareShare = 20
+	// What a forked worker and the process above it have of their own while they do nothing, but for their page tables.
+	forkedCosts = 8 << 20
 )
 
 func itoa(n int) string { return strconv.Itoa(n) }
@@ -86,15 +87,16 @@ func (p *Pool) spare(n int, at *supervise.Place) *worker {
 	return nil
 }
 
-// provide sees to it that as many spares are kept as are wanted. A pool that was not told how many keeps one from the first death on, when its workers take
-// long to start and the memory is there. The mutex is held.
-func (p *Pool) provide() {
+// provide sees to it that as many spares are kept as are wanted; free is the memory there is. A pool that was not told how many keeps one from the first death
+// on, if the memory is there and its workers are forked, for then a spare is cheap, or take long to start. The mutex is held.
+func (p *Pool) provide(free int64) {
 	if p.run == nil || p.ended || p.gaveUp {
 		return
 	}
 	want := p.cfg.Spares
-	if want == 0 && p.current == nil && p.stats.Crashes+p.stats.Losses > 0 && p.boot >= slowStart && p.sparable {
+	if want == 0 && p.stats.Crashes+p.stats.Losses > 0 && p.spareCosts > 0 && p.spareCosts < free/spareShare {
 		want = 1
+		p.restock = max(p.restock, now()+breath) // the worker that takes the dead one's place comes first
 	}
 	for ; p.keepers < want; p.keepers++ {
 		p.owned.Go(func() { p.keep(p.run) })
@@ -176,10 +178,16 @@ func (p *Pool) stored(ctx context.Context, w *worker) (taken bool) {
 	return false
 }
 
-// timed notes what it took to start a worker, and whether there is memory for one more.
+// timed notes what it took to start a worker by itself: one that takes long is worth a spare.
 func (p *Pool) timed(w *worker, took time.Duration) {
-	sparable := p.cfg.Spares == 0 && took >= slowStart && w.process.RSS() < proc.FreeMemory()/spareShare
+	if p.cfg.Spares != 0 || w.process.Forked() {
+		return
+	}
+	var costs int64
+	if took >= slowStart {
+		costs = w.process.RSS()
+	}
 	p.mu.Lock()
-	p.boot, p.sparable = took, sparable
+	p.spareCosts = costs
 	p.mu.Unlock()
 }

@@ -79,16 +79,21 @@ func TestASpareTakesThePlaceOfTheDead(t *testing.T) {
 	}
 }
 
-// Who does not say how many gets a spare when starting takes long and workers do die, not before.
-func TestASpareWhereStartingTakesLong(t *testing.T) {
+// Who does not say how many gets a spare when it is cheap or starting takes long, and workers do die, not before.
+func TestASpareWhereItIsWorthOne(t *testing.T) {
 	for _, c := range []struct {
 		name, source string
+		fork         bool
 		spares       int
 		want         bool
-	}{{"slow", "import time; time.sleep(0.15)\n", 0, true}, {"slow, none wanted", "import time; time.sleep(0.15)\n", -1, false}, {"quick", "", 0, false}} {
+	}{{"slow", "import time; time.sleep(0.15)\n", false, 0, true}, {"slow, none wanted", "import time; time.sleep(0.15)\n", false, -1, false}, {"quick", "", false, 0, false},
+		{"forked", "", true, 0, true}, {"forked, none wanted", "", true, -1, false}} {
 		t.Run(c.name, func(t *testing.T) {
 			cfg := pyConfig(t, "")
-			cfg.Template, cfg.Handler, cfg.Workers, cfg.Spares = nil, "slow.py:f", 1, c.spares
+			cfg.Handler, cfg.Workers, cfg.Spares, cfg.MustFork = "slow.py:f", 1, c.spares, c.fork
+			if !c.fork {
+				cfg.Template = nil
+			}
 			source := c.source + "import os\ndef f(x):\n    if x == 'die': os._exit(1)\n    return x\n"
 			if err := os.WriteFile(filepath.Join(cfg.Home, "slow.py"), []byte(source), 0o644); err != nil {
 				t.Fatal(err)
@@ -102,7 +107,7 @@ func TestASpareWhereStartingTakesLong(t *testing.T) {
 			}
 			if c.name == "quick" {
 				p.mu.Lock()
-				p.boot = min(p.boot, slowStart-1) // on a machine that is busy nothing starts quickly
+				p.spareCosts = 0 // on a machine that is busy nothing starts quickly
 				p.mu.Unlock()
 			}
 			call(t, p, "die")
