@@ -6,8 +6,10 @@ import (
 	"encoding/json"
 	"errors"
 	"io/fs"
+	"iter"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 
 	"tandem"
@@ -20,11 +22,18 @@ type ledger struct {
 	count int64            // items fed
 	whole bool             // the source has been read to its end
 	ended int64            // roots that have come back whole
-	open  map[string]int64 // shares that are still out, of roots of which some have come back
+	open  map[string]*root // of which some have come back
 	seen  map[[16]byte]struct{}
 	have  func(string) bool
 	dir   string
 	parts *os.File
+}
+
+// root is an item of the source that has become several. A step that ran twice for one item may have made other items the second time. All that came of either run
+// gets here in the end; whichever gets here first decides, and what came of the other is left out.
+type root struct {
+	left   int64             // shares that are still out
+	splits map[string]string // what each item that became several was split into
 }
 
 type fedRecord struct {
@@ -36,10 +45,12 @@ type partRecord struct {
 	ID     string `json:"id"`
 	Root   string `json:"root"`
 	Shares int64  `json:"shares"`
+
+	Splits []string `json:"splits,omitempty"`
 }
 
 func openLedger(dir string, have func(string) bool, before int64) (*ledger, error) {
-	l := &ledger{open: map[string]int64{}, seen: map[[16]byte]struct{}{}, have: have, dir: dir}
+	l := &ledger{open: map[string]*root{}, seen: map[[16]byte]struct{}{}, have: have, dir: dir}
 	if have == nil {
 		l.have = func(string) bool { return false }
 	}
@@ -66,54 +77,105 @@ func (l *ledger) failed(err error) error {
 	return &tandem.Error{Op: "keep the progress of the run in", On: l.dir, Kind: tandem.KindFile, Message: err.Error(), Err: err}
 }
 
-// restore counts what the journal knows. Items that are their whole root need no line in parts.
+// restore counts what the journal knows. Items that are their whole root need no line in parts. Of several lines of one item the last is true: it would not have been
+// taken again if the sink had had it.
 func (l *ledger) restore(before int64) error {
-	noted := map[string]bool{}
+	noted := map[string]partRecord{}
 	lines := bufio.NewScanner(l.parts)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
 		var p partRecord
-		if json.Unmarshal(lines.Bytes(), &p) != nil || noted[p.ID] || !l.have(p.ID) {
+		if json.Unmarshal(lines.Bytes(), &p) != nil || !l.have(p.ID) {
 			continue // torn by a kill, or not yet in the sink: it comes again
 		}
-		noted[p.ID] = true
-		l.share(p.Root, p.Shares)
+		noted[p.ID] = p
+	}
+	for _, p := range noted {
+		l.share(p)
 	}
 	l.ended += before - int64(len(noted))
 	return lines.Err()
 }
 
-// share counts shares of a root that have come back, and tells whether they make it whole.
-func (l *ledger) share(root string, shares int64) (whole bool) {
-	if shares == sharesIn1 {
+// share counts the shares of an item that has come back, and tells whether they make its root whole.
+func (l *ledger) share(p partRecord) (whole bool) {
+	if p.Shares == sharesIn1 {
 		l.ended++
 		return true
 	}
-	left, ok := l.open[root]
-	if !ok {
-		left = sharesIn1
+	r := l.open[p.Root]
+	if r == nil {
+		r = &root{left: sharesIn1, splits: map[string]string{}}
+		l.open[p.Root] = r
 	}
-	if left -= shares; left > 0 {
-		l.open[root] = left
+	for id, split := range p.parents() {
+		r.splits[id] = split
+	}
+	if r.left -= p.Shares; r.left > 0 {
 		return false
 	}
-	delete(l.open, root)
+	delete(l.open, p.Root)
+	l.seen[keyOf(p.Root, "whole")] = struct{}{}
 	l.ended++
 	return true
 }
 
-// take notes that an item has come back. It is not the first time when its line is in the sink or on the way there.
-func (l *ledger) take(id, root string, shares int64) (first, whole bool, err error) {
-	sum := sha256.Sum256([]byte(id))
-	key := [16]byte(sum[:16])
+// parents gives the items that this one is a part of, each with what it was split into.
+func (p partRecord) parents() iter.Seq2[string, string] {
+	return func(yield func(string, string) bool) {
+		id := p.ID
+		for i := len(p.Splits) - 1; i >= 0; i-- {
+			if id = id[:max(0, strings.LastIndexByte(id, '/'))]; !yield(id, p.Splits[i]) {
+				return
+			}
+		}
+	}
+}
+
+// useless tells whether the line of an item is in the sink or on the way there, or that of something else which came of the same. The mutex is held.
+func (l *ledger) useless(p partRecord) bool {
+	if l.has(p.ID) {
+		return true
+	}
+	if _, over := l.seen[keyOf(p.Root, "whole")]; over {
+		return true
+	}
+	r := l.open[p.Root]
+	if r != nil && r.splits[p.ID] != "" {
+		return true
+	}
+	for id, split := range p.parents() {
+		if l.has(id) || r != nil && r.splits[id] != "" && r.splits[id] != split {
+			return true
+		}
+	}
+	return false
+}
+
+// has tells whether the line of an item is in the sink or on the way there.
+func (l *ledger) has(id string) bool {
+	_, ok := l.seen[keyOf(id, "line")]
+	return ok || l.have(id)
+}
+
+func keyOf(id, what string) [16]byte {
+	sum := sha256.Sum256([]byte(what + " " + id))
+	return [16]byte(sum[:16])
+}
+
+func partOf(l *letter) partRecord { return partRecord{l.ID, l.Root, l.Shares, l.Splits} }
+
+// take notes that an item has come back. It is not the first when there is no use for it.
+func (l *ledger) take(t *letter) (first, whole bool, err error) {
+	p := partOf(t)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if _, ok := l.seen[key]; ok || l.have(id) {
+	if l.useless(p) {
 		return false, false, nil
 	}
-	l.seen[key] = struct{}{}
-	if shares != sharesIn1 {
-		b, err := json.Marshal(partRecord{id, root, shares})
+	l.seen[keyOf(p.ID, "line")] = struct{}{}
+	if p.Shares != sharesIn1 {
+		b, err := json.Marshal(p)
 		if err != nil {
 			return false, false, err
 		}
@@ -121,16 +183,14 @@ func (l *ledger) take(id, root string, shares int64) (first, whole bool, err err
 			return false, false, l.failed(err)
 		}
 	}
-	return true, l.share(root, shares), nil
+	return true, l.share(p), nil
 }
 
-// knows tells whether the line of an item is in the sink or on the way there.
-func (l *ledger) knows(id string) bool {
-	sum := sha256.Sum256([]byte(id))
+// knows tells whether there is no use for an item.
+func (l *ledger) knows(t *letter) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	_, ok := l.seen[[16]byte(sum[:16])]
-	return ok || l.have(id)
+	return l.useless(partOf(t))
 }
 
 func (l *ledger) fed() (items int64, whole bool) {

@@ -156,7 +156,8 @@ func (s *Submission) collect(ctx context.Context, yield func(engine.Start) bool)
 			if err != nil {
 				return err
 			}
-			if s.ledger.knows(l.ID) { // its values may be gone from the store already
+			if s.ledger.knows(l) { // its values may be gone from the store already
+				l.stray = true
 				s.written(lease, l)
 				continue
 			}
@@ -165,11 +166,12 @@ func (s *Submission) collect(ctx context.Context, yield func(engine.Start) bool)
 			} else if err != nil {
 				return err
 			}
-			first, whole, err := s.ledger.take(l.ID, l.Root, l.Shares)
+			first, whole, err := s.ledger.take(l)
 			if err != nil {
 				return err
 			}
 			if !first {
+				l.stray = true
 				s.written(lease, l)
 				continue
 			}
