@@ -30,11 +30,15 @@ type ledger struct {
 }
 
 // root is an item of the source that has become several. A step that ran twice for one item may have made other items the second time. All that came of either run
-// gets here in the end; whichever gets here first decides, and what came of the other is left out.
+// gets here in the end; whichever gets here first decides, and what came of the other is left out. What was decided stands in the file before anything is left out:
+// the line that decided it may not be in the sink yet when the submitter is killed.
 type root struct {
 	left   int64             // shares that are still out
 	splits map[string]string // what each item that became several was split into
 }
+
+// itself stands in place of a split for an item that ended as one.
+const itself = "itself"
 
 type fedRecord struct {
 	Items int64 `json:"items"`
@@ -47,6 +51,7 @@ type partRecord struct {
 	Shares int64  `json:"shares"`
 
 	Splits []string `json:"splits,omitempty"`
+	Itself bool     `json:"itself,omitempty"` // only says that it ended as one
 }
 
 func openLedger(dir string, have func(string) bool, before int64) (*ledger, error) {
@@ -77,18 +82,20 @@ func (l *ledger) failed(err error) error {
 	return &tandem.Error{Op: "keep the progress of the run in", On: l.dir, Kind: tandem.KindFile, Message: err.Error(), Err: err}
 }
 
-// restore counts what the journal knows. Items that are their whole root need no line in parts. Of several lines of one item the last is true: it would not have been
-// taken again if the sink had had it.
+// restore counts what the journal knows. Items that are their whole root need no line in parts.
 func (l *ledger) restore(before int64) error {
 	noted := map[string]partRecord{}
 	lines := bufio.NewScanner(l.parts)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
 		var p partRecord
-		if json.Unmarshal(lines.Bytes(), &p) != nil || !l.have(p.ID) {
-			continue // torn by a kill, or not yet in the sink: it comes again
+		if json.Unmarshal(lines.Bytes(), &p) != nil {
+			continue // torn by a kill
 		}
-		noted[p.ID] = p
+		l.decide(p)
+		if !p.Itself && l.have(p.ID) { // otherwise it comes again
+			noted[p.ID] = p
+		}
 	}
 	for _, p := range noted {
 		l.share(p)
@@ -97,12 +104,8 @@ func (l *ledger) restore(before int64) error {
 	return lines.Err()
 }
 
-// share counts the shares of an item that has come back, and tells whether they make its root whole.
-func (l *ledger) share(p partRecord) (whole bool) {
-	if p.Shares == sharesIn1 {
-		l.ended++
-		return true
-	}
+// decide keeps to what a line says about the items that this one is a part of.
+func (l *ledger) decide(p partRecord) {
 	r := l.open[p.Root]
 	if r == nil {
 		r = &root{left: sharesIn1, splits: map[string]string{}}
@@ -111,6 +114,20 @@ func (l *ledger) share(p partRecord) (whole bool) {
 	for id, split := range p.parents() {
 		r.splits[id] = split
 	}
+	if p.Itself {
+		r.splits[p.ID] = itself
+	}
+}
+
+// share counts the shares of an item that has come back, and tells whether they make its root whole.
+func (l *ledger) share(p partRecord) (whole bool) {
+	if p.Shares == sharesIn1 {
+		delete(l.open, p.Root)
+		l.ended++
+		return true
+	}
+	l.decide(p)
+	r := l.open[p.Root]
 	if r.left -= p.Shares; r.left > 0 {
 		return false
 	}
@@ -132,24 +149,50 @@ func (p partRecord) parents() iter.Seq2[string, string] {
 	}
 }
 
-// useless tells whether the line of an item is in the sink or on the way there, or that of something else which came of the same. The mutex is held.
-func (l *ledger) useless(p partRecord) bool {
-	if l.has(p.ID) {
-		return true
+// useless tells whether there is no use for an item: its line is in the sink or on the way there, or that of something else which came of the same. The mutex is held.
+func (l *ledger) useless(p partRecord) (bool, error) {
+	if _, over := l.seen[keyOf(p.Root, "whole")]; over || l.has(p.ID) {
+		return true, nil
 	}
-	if _, over := l.seen[keyOf(p.Root, "whole")]; over {
-		return true
+	splits := map[string]string{}
+	if r := l.open[p.Root]; r != nil {
+		splits = r.splits
 	}
-	r := l.open[p.Root]
-	if r != nil && r.splits[p.ID] != "" {
-		return true
+	if is := splits[p.ID]; is != "" && is != itself {
+		return true, nil
 	}
 	for id, split := range p.parents() {
-		if l.has(id) || r != nil && r.splits[id] != "" && r.splits[id] != split {
-			return true
+		if is := splits[id]; is != "" && is != split {
+			return true, nil
+		}
+		if l.has(id) {
+			return true, l.note(partRecord{ID: id, Root: p.Root, Itself: true})
 		}
 	}
-	return false
+	return false, nil
+}
+
+// note writes a line, and keeps to it.
+func (l *ledger) note(p partRecord) error {
+	b, err := json.Marshal(p)
+	if err != nil {
+		return err
+	}
+	if _, err := l.parts.Write(append(b, '\n')); err != nil {
+		return l.failed(err)
+	}
+	if p.Itself && p.ID != p.Root { // of a root that ended as one nothing else is asked
+		l.decide(p)
+	}
+	return nil
+}
+
+// sync makes what was decided survive a power cut.
+func (l *ledger) sync() error {
+	if err := l.parts.Sync(); err != nil {
+		return l.failed(err)
+	}
+	return nil
 }
 
 // has tells whether the line of an item is in the sink or on the way there.
@@ -163,31 +206,29 @@ func keyOf(id, what string) [16]byte {
 	return [16]byte(sum[:16])
 }
 
-func partOf(l *letter) partRecord { return partRecord{l.ID, l.Root, l.Shares, l.Splits} }
+func partOf(l *letter) partRecord {
+	return partRecord{ID: l.ID, Root: l.Root, Shares: l.Shares, Splits: l.Splits}
+}
 
 // take notes that an item has come back. It is not the first when there is no use for it.
 func (l *ledger) take(t *letter) (first, whole bool, err error) {
 	p := partOf(t)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.useless(p) {
-		return false, false, nil
+	if no, err := l.useless(p); no || err != nil {
+		return false, false, err
 	}
-	l.seen[keyOf(p.ID, "line")] = struct{}{}
 	if p.Shares != sharesIn1 {
-		b, err := json.Marshal(p)
-		if err != nil {
+		if err := l.note(p); err != nil {
 			return false, false, err
 		}
-		if _, err := l.parts.Write(append(b, '\n')); err != nil {
-			return false, false, l.failed(err)
-		}
 	}
+	l.seen[keyOf(p.ID, "line")] = struct{}{}
 	return true, l.share(p), nil
 }
 
 // knows tells whether there is no use for an item.
-func (l *ledger) knows(t *letter) bool {
+func (l *ledger) knows(t *letter) (bool, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.useless(partOf(t))
