@@ -68,6 +68,7 @@ const (
 	climbs    = 1.04                   // times faster that a try of more at a time has to be
 	fewTries  = 100                    // tasks that end meanwhile, at least: fewer do not tell so small a difference
 	firstRest = time.Minute
+	lockFull  = .4                     // of the time an interpreter lock is held, from which on more workers may do better than more threads
 	reported  = 250 * time.Millisecond // workers tell of tasks that take long this often
 	firstHold = 5 * time.Second
 	lastHold  = 5 * time.Minute
@@ -166,8 +167,8 @@ func (t *Tuner) nextRung(s Stretch) (Decision, bool) {
 // always ready. So the answer is measured: it is taken back unless it brings something, and then the next try waits. Where others want the processors, too, a
 // moment's rate is theirs, and there are twice as many already.
 func (t *Tuner) try(s Stretch) (Decision, bool) {
-	n := t.limits.atOnce(2 * t.now.AtOnce)
-	if n = min(n, t.limits.Most/t.now.Workers); 8*n < 9*t.now.AtOnce || t.work.crowd || t.limits.Fixed > 0 || t.limits.Kind == Loops || t.work.share() >= pure || t.limits.Kind == Workers && t.now.AtOnce == 1 {
+	to, ok := t.more(s.Cores)
+	if !ok {
 		return Decision{}, false
 	}
 	need, _ := t.patience()
@@ -177,7 +178,7 @@ func (t *Tuner) try(s Stretch) (Decision, bool) {
 	c := t.trial(true)
 	c.tried = true
 	_, because := t.want(s.Cores)
-	return t.change(Setting{t.now.Workers, n}, c, s.At, because+"; more are tried"), true
+	return t.change(to, c, s.At, because+"; more are tried"), true
 }
 
 // needed is how many spans in a row have to want a change: the first decision is quick, later ones are not taken for a moment's sake.
@@ -250,6 +251,21 @@ func (t *Tuner) want(cores float64) (s Setting, because string) {
 		s.AtOnce = max(1, most/s.Workers)
 	}
 	return s, because
+}
+
+// more is the setting to try: twice as many in each worker, or more workers where one holds its interpreter lock most of what it can.
+func (t *Tuner) more(cores float64) (to Setting, ok bool) {
+	to = Setting{t.now.Workers, t.limits.atOnce(2 * t.now.AtOnce)}
+	if t.limits.Fixed > 0 || t.limits.Kind == Loops || t.work.crowd || t.work.share() >= pure || t.limits.Kind == Workers && t.now.AtOnce == 1 {
+		return to, false
+	}
+	if u := t.since.Used; t.limits.Kind == Workers && u.Looks >= fewLooksAt && float64(u.Held) >= lockFull*float64(u.Looks) {
+		if procs := t.limits.workers(int(math.Ceil(cores))); procs > to.Workers {
+			to = Setting{min(2*to.Workers, procs), t.now.AtOnce}
+		}
+	}
+	to.AtOnce = max(1, min(to.AtOnce, t.limits.Most/to.Workers))
+	return to, 8*to.Total() >= 9*t.now.Total() || to.Workers > t.now.Workers
 }
 
 // fewer says whether it may do with fewer in flight: not when more were found to be better, as long as tasks are what they were then.
