@@ -62,7 +62,7 @@ type Server struct {
 	lock *os.File
 	cfg  ServerConfig
 
-	staging string // directory in memory for batches; empty when there is none
+	staging       string        // directory in memory for batches; empty when there is none
 	stop, guarded chan struct{} // of guard
 }
 
