@@ -45,7 +45,7 @@ func (h *Herd) Start(id int, path string, argv []string) error {
 		return &tandem.Error{Op: "start", On: path, Kind: tandem.KindStart, Message: "place " + itoa(id) + " is taken"}
 	}
 	spec := h.spec
-	spec.Argv = append([]string{path}, argv[1:]...) // argv may be used again
+	spec.Argv, spec.name = append([]string{path}, argv[1:]...), argv[0] // argv may be used again
 	if h.cfg.Output != nil {
 		spec.Output = func(stream int, b []byte) {
 			select {

@@ -32,7 +32,7 @@ func TestHerdTellsOutputsAndEnds(t *testing.T) {
 	before := descriptorCount()
 	got := heard{}
 	h := openHerd(got)
-	for id, script := range []string{`echo out; echo err >&2; exit 7`, `head -c 3000000 /dev/zero; sleep 0.05; echo end`, `read x; echo "read $?"`, `kill -SEGV $$`, `sleep 60`} {
+	for id, script := range []string{`echo $0; echo err >&2; exit 7`, `head -c 3000000 /dev/zero; sleep 0.05; echo end`, `read x; echo "read $?"`, `kill -SEGV $$`, `sleep 60`} {
 		if err := h.Start(id, "/bin/sh", []string{"sh", "-c", script}); err != nil {
 			t.Fatal(err)
 		}
@@ -44,7 +44,7 @@ func TestHerdTellsOutputsAndEnds(t *testing.T) {
 		t.Errorf("no such program: %v", err)
 	}
 	ends := herded(t, h, 4)
-	if e := ends[0]; e.Code != 7 || e.Signal != 0 || got[[2]int{0, 1}] != "out\n" || got[[2]int{0, 2}] != "err\n" {
+	if e := ends[0]; e.Code != 7 || e.Signal != 0 || got[[2]int{0, 1}] != "sh\n" || got[[2]int{0, 2}] != "err\n" {
 		t.Errorf("program 0: %v, %v", e.Exit, got)
 	}
 	if s := got[[2]int{1, 1}]; len(s) != 3000004 || !strings.HasSuffix(s, "end\n") {

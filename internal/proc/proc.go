@@ -39,6 +39,8 @@ type Spec struct {
 	Output    func(stream int, chunk []byte) // told what the process writes to stream 1 or 2; may be nil
 	Limits    Limits
 	Isolation Isolation
+
+	name string // what the program is told it is called; empty means Argv[0]
 }
 
 // Exit is how a process ended.
@@ -101,6 +103,9 @@ func startAs(spec Spec, direct, keep bool) (*Process, error) {
 		return nil, &tandem.Error{Op: "start", Kind: tandem.KindStart, Message: "no program given"}
 	}
 	cmd := exec.Command(spec.Argv[0], spec.Argv[1:]...)
+	if spec.name != "" {
+		cmd.Args[0] = spec.name
+	}
 	cmd.Dir, cmd.Env, cmd.ExtraFiles = spec.Dir, spec.Env, spec.Files
 	if len(spec.Extra) > 0 {
 		cmd.Env = append(cmd.Environ(), spec.Extra...)
