@@ -71,6 +71,10 @@ func (w *warden) hand(r wish, fds []int) bool {
 	defer unix.Close(p.line)
 	var word packet
 	n, err := unix.Read(p.line, unsafe.Slice((*byte)(unsafe.Pointer(&word)), unsafe.Sizeof(word)))
+	if n > 0 && word[0] == sayFailed { // the next would fail, too
+		_ = unix.Close(w.mounts)
+		w.mounts = -1
+	}
 	if err != nil || n == 0 || word[0] != sayAble || w.remounted() {
 		w.discard(p)
 		return false
