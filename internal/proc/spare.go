@@ -16,10 +16,13 @@ type spare struct {
 	pid   int
 	block *block
 	line  int // orders to it, and its word that it is ready
+	late  int // how often it was not ready when it was wanted
 }
 
-// spareLimit is how long a spare may take to be ready before the warden does without.
-const spareLimit = 50_000 // microseconds
+const (
+	spareWait = 5_000 // microseconds that a start waits for a spare that is not ready
+	spareLate = 20    // times; then something holds it
+)
 
 // prepare makes a spare.
 func (w *warden) prepare() {
@@ -32,7 +35,7 @@ func (w *warden) prepare() {
 		return
 	}
 	defer unix.Close(fds[1])
-	_ = unix.SetsockoptTimeval(fds[0], unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Usec: spareLimit})
+	_ = unix.SetsockoptTimeval(fds[0], unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Usec: spareWait})
 	b, err := w.take(0)
 	if err != nil {
 		_ = unix.Close(fds[0])
@@ -51,7 +54,7 @@ func (w *warden) prepare() {
 		_ = unix.Close(fds[0])
 		return
 	}
-	w.spare = &spare{pid, b, fds[0]}
+	w.spare = &spare{pid: pid, block: b, line: fds[0]}
 }
 
 // remounted says whether mounts have changed since it was last asked.
@@ -67,10 +70,13 @@ func (w *warden) hand(r wish, fds []int) bool {
 	if p == nil || stateSize+len(r.body) > blockSize || r.open() {
 		return false
 	}
-	w.spare = nil
-	defer unix.Close(p.line)
 	var word packet
 	n, err := unix.Read(p.line, unsafe.Slice((*byte)(unsafe.Pointer(&word)), unsafe.Sizeof(word)))
+	if p.late++; (err == unix.EAGAIN || err == unix.EINTR) && p.late < spareLate {
+		return false
+	}
+	w.spare = nil
+	defer unix.Close(p.line)
 	if n > 0 && word[0] == sayFailed { // the next would fail, too
 		_ = unix.Close(w.mounts)
 		w.mounts = -1

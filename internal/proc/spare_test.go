@@ -101,6 +101,30 @@ func TestASpareThatIsLost(t *testing.T) {
 	}
 }
 
+// A spare that something holds before it is ready is waited for briefly, and then done without.
+func TestASpareThatIsNeverReady(t *testing.T) {
+	w := &warden{forked: make(chan struct{}, 1), shims: map[int]*block{}, mounts: -1}
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fds[1])
+	_ = unix.SetsockoptTimeval(fds[0], unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Usec: spareWait})
+	b, err := w.take(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.spare = &spare{pid: -1, block: b, line: fds[0]}
+	for i := range spareLate {
+		if w.hand(wish{}, nil) {
+			t.Fatal("an order was given")
+		}
+		if gone := w.spare == nil; gone != (i == spareLate-1) {
+			t.Fatalf("after %d starts it is given up: %v", i+1, gone)
+		}
+	}
+}
+
 // Where mounts are private, a program sees what was mounted before it was started, and not what was before its shim was made.
 func TestASpareIsNotOutOfDate(t *testing.T) {
 	if os.Geteuid() != 0 {
