@@ -13,7 +13,6 @@ import (
 
 	"tandem"
 	"tandem/internal/arena"
-	"tandem/internal/evidence"
 	"tandem/internal/proc"
 	"tandem/internal/supervise"
 	"tandem/internal/wire"
@@ -100,11 +99,13 @@ func (p *Pool) spawn(ctx context.Context, place, number int, life *supervise.Lif
 	defer stop()
 	if err := w.handshake(); err != nil {
 		p.enlist(number, nil)
-		w.threads = evidence.Threads(w.process.PID())
+		w.see()
 		w.kill(tandem.ExitBoot, err.Error())
 		ended := w.awaitEnd()
 		sock.Close()
 		if !ended { // it is left behind, and keeps its arenas
+			w.see()
+			w.stuck()
 			p.event(number, "starting", "unkillable", err.Error())
 			return fail(err)
 		}

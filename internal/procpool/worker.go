@@ -78,6 +78,7 @@ type worker struct {
 	vital   vital
 	hung    *tandem.Stack       // where the handler was when it was asked; read after words.Wait
 	threads []tandem.ThreadView // the same in the kernel's words
+	holds   []tandem.Evidence   // what keeps it from going on: it is frozen, stopped, traced
 	killed  atomic.Pointer[killing]
 	before  evidence.Kills
 	begun   int64         // when it was started
