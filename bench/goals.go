@@ -79,6 +79,7 @@ func goals(sizes []int) []goal {
 		atLeast(1, "tandem/map", "rate", "peer/xargs", "rate"),
 		atLeast(3, "tandem/map", "rate", "peer/parallel", "rate"),
 		atMost(0.05, "tandem/replace-python", "first", "tandem/replace-python-cold", "first"),
+		atMost(0.05, "tandem/replace-python-fork", "first", "tandem/replace-python-cold", "first"),
 		within(1, "tandem/replace-go", "first"),
 		shown("tandem/replace-go", "first", "tandem/replace-go-cold", "first"),
 		atMost(2, "tandem/spawn", "start", "limit/os-exec-spawn", "start"),
