@@ -219,19 +219,33 @@ func (q *Memory) names(messages []tandem.Message) (n names) {
 	if unnamed == 0 {
 		return n
 	}
-	var digits [16]byte
-	width := len(strconv.AppendInt(digits[:0], q.serial+int64(unnamed), 36))
-	text := make([]byte, 0, unnamed*(width+1))
-	for range unnamed {
-		q.serial++
-		number := strconv.AppendInt(digits[:0], q.serial, 36)
-		text = append(text, 'm')
-		for range width - len(number) {
-			text = append(text, '0')
-		}
-		text = append(text, number...)
+	var buffer [16]byte
+	last := strconv.AppendInt(buffer[:0], q.serial+int64(unnamed), 36)
+	width := len(last) + 1
+	text := make([]byte, unnamed*width)
+	q.serial += int64(unnamed)
+	for at := len(text) - width; at >= 0; at -= width {
+		text[at] = 'm'
+		copy(text[at+1:], last)
+		countDown(last)
 	}
-	return names{string(text), width + 1}
+	return names{string(text), width}
+}
+
+// countDown takes one from a number of base 36, which keeps its length.
+func countDown(digits []byte) {
+	for i := len(digits) - 1; i >= 0; i-- {
+		switch digits[i] {
+		case '0':
+			digits[i] = 'z'
+			continue
+		case 'a':
+			digits[i] = '9'
+		default:
+			digits[i]--
+		}
+		return
+	}
 }
 
 func (n *names) next() (name string) {
