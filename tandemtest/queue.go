@@ -197,6 +197,10 @@ func ExerciseQueue(t *testing.T, open func(t *testing.T, cfg tandem.QueueConfig)
 		q.done(second)
 		q.none(500 * time.Millisecond)
 	})
+	run("who takes all that there is has it before its lease is over", tandem.QueueConfig{Items: 5, Lease: 900 * time.Millisecond}, func(q queued) {
+		q.put(message("1"), message("2"), message("3"), message("4"), message("5"))
+		q.done(q.take(50, 10*time.Second)...)
+	})
 	run("Extend keeps a lease", tandem.QueueConfig{Lease: 400 * time.Millisecond}, func(q queued) {
 		q.put(message("a"))
 		l := q.one()

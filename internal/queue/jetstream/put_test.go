@@ -126,6 +126,34 @@ func TestPutBesideATakerElsewhere(t *testing.T) {
 	}
 }
 
+// The server bounds how many batches it takes at once; a Put above that waits.
+func TestMorePutsThanBatches(t *testing.T) {
+	_, e := place(t, Process)
+	q := open(t, e, tandem.QueueConfig{Name: "q", Items: 10_000})
+	const putters, each = 1500, 5
+	start := make(chan struct{})
+	var putting sync.WaitGroup
+	for i := range putters {
+		putting.Go(func() {
+			var lot []string
+			for j := range each {
+				lot = append(lot, fmt.Sprint(i, "-", j))
+			}
+			<-start
+			if err := q.Put(t.Context(), named(lot...)...); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	close(start)
+	putting.Wait()
+	got := drain(t, q, putters*each)
+	slices.Sort(got)
+	if n := len(slices.Compact(got)); n != putters*each {
+		t.Errorf("%d different ones came", n)
+	}
+}
+
 // At level power what many put at once goes together, and a known ID among them harms nobody.
 func TestPutsTogether(t *testing.T) {
 	_, e := place(t, Power)
