@@ -241,7 +241,7 @@ func (s *Submission) ends(ctx context.Context) error {
 			return nil
 		case <-s.some:
 		}
-		if err := s.end(ctx); err != nil {
+		if err := s.end(context.WithoutCancel(ctx)); err != nil { // what it has begun to end it ends
 			return err
 		}
 	}
