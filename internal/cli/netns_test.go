@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"os"
@@ -46,7 +47,7 @@ func newIsland(t *testing.T) *island {
 	sweepIslands()
 	i := &island{t: t, name: fmt.Sprintf("tdm%d", os.Getpid()), nodes: []string{"a", "b", "c"}}
 	t.Cleanup(i.remove)
-	all := [][]string{{"link", "add", i.name, "type", "bridge"}, {"addr", "add", "10.213.77.1/24", "dev", i.name}, {"link", "set", i.name, "up"}}
+	all := [][]string{{"link", "add", i.name, "type", "bridge"}, {"addr", "add", i.address("") + "/24", "dev", i.name}, {"link", "set", i.name, "up"}}
 	for _, n := range i.nodes {
 		ns, link := i.name+n, i.link(n)
 		all = append(all, [][]string{{"netns", "add", ns}, {"link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", ns}, {"link", "set", link, "master", i.name},
@@ -61,8 +62,14 @@ func newIsland(t *testing.T) *island {
 }
 
 func (i *island) link(node string) string { return i.name + node + "v" }
+
+// address is that of a node, or of this machine on the bridge for "". Islands of tests that run at the same time must not be one network.
 func (i *island) address(node string) string {
-	return fmt.Sprintf("10.213.77.%d", 11+int(node[0]-'a'))
+	host := 1
+	if node != "" {
+		host = 11 + int(node[0]-'a')
+	}
+	return fmt.Sprintf("10.213.%d.%d", os.Getpid()%250, host)
 }
 
 func (i *island) remove() {
@@ -142,15 +149,20 @@ func (i *island) leader(p *party) string {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	s, err := js.Stream(p.t.Context(), "tandem-"+p.submitted()+"-step-fan")
-	if err != nil {
-		p.t.Fatal(err)
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+		ctx, cancel := context.WithTimeout(p.t.Context(), time.Second) // who is asked before there is a leader never answers
+		s, err := js.Stream(ctx, "tandem-"+p.submitted()+"-step-fan")
+		cancel()
+		if err == nil && s.CachedInfo().Cluster.Leader != "" {
+			if n := s.CachedInfo().Config.Replicas; n != 3 {
+				p.t.Errorf("the stream has %d copies, want 3", n)
+			}
+			return s.CachedInfo().Cluster.Leader
+		}
+		if time.Now().After(deadline) {
+			p.t.Fatalf("the first step's stream has no leader: %v\n%s", err, p.logs())
+		}
 	}
-	info := s.CachedInfo()
-	if info.Config.Replicas != 3 {
-		p.t.Errorf("the stream has %d copies, want 3", info.Config.Replicas)
-	}
-	return info.Cluster.Leader
 }
 
 // Nodes with addresses of their own, and what a network and machines do to them. After each fault every item has one line.
