@@ -137,6 +137,50 @@ func (i *island) party(t *testing.T, before func(*party)) *party {
 	return p
 }
 
+// queues says what the streams of the run hold, for a run that does not get on.
+func (p *party) queues() string {
+	nc, err := nats.Connect(p.nats, nats.Timeout(2*time.Second))
+	if err != nil {
+		return "no server answers: " + err.Error()
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return err.Error()
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	var all strings.Builder
+	streams := js.ListStreams(ctx)
+	for s := range streams.Info() {
+		fmt.Fprintf(&all, "%s: %d messages, %d to %d, led by %s\n", s.Config.Name, s.State.Msgs, s.State.FirstSeq, s.State.LastSeq, s.Cluster.Leader)
+		if !strings.Contains(s.Config.Name, p.submitted()) {
+			continue
+		}
+		st, err := js.Stream(ctx, s.Config.Name)
+		if err != nil {
+			fmt.Fprintln(&all, "  ", err)
+			continue
+		}
+		consumers := st.ListConsumers(ctx)
+		for c := range consumers.Info() {
+			fmt.Fprintf(&all, "   %s: %d pending, %d unacknowledged, %d redelivered, delivered to %d, floor %d, %d wait, led by %s\n", c.Name, c.NumPending, c.NumAckPending, c.NumRedelivered, c.Delivered.Stream,
+				c.AckFloor.Stream, c.NumWaiting, c.Cluster.Leader)
+		}
+		if s.State.Msgs > 0 && s.State.Msgs < 20 {
+			for n := s.State.FirstSeq; n <= s.State.LastSeq; n++ {
+				if m, err := st.GetMsg(ctx, n); err == nil {
+					fmt.Fprintf(&all, "   %d: %s, stored %s, %.200s\n", n, m.Header.Get("Tandem-Id"), m.Time.Format(time.TimeOnly), m.Data)
+				}
+			}
+		}
+	}
+	if err := streams.Err(); err != nil {
+		fmt.Fprintln(&all, err)
+	}
+	return all.String()
+}
+
 // leader is the node whose server leads the stream of the first step.
 func (i *island) leader(p *party) string {
 	p.t.Helper()
