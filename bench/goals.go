@@ -111,6 +111,8 @@ func goals(sizes []int) []goal {
 		within(1, "tandem/queue-wake", "p50"),
 		within(10, "tandem/queue-start", "p50"),
 		within(11, "tandem/queue-size", "size"),
+		atLeast(0.9, "tandem/nodes-three", "share", "tandem/nodes-one", "share"),
+		within(10, "tandem/attach-million", "first"),
 		atMost(1.15, "hybrid/tandem", "makespan", "hybrid/ideal", "makespan"),
 		shown("hybrid/textbook", "makespan", "hybrid/tandem", "makespan"),
 	)

@@ -55,7 +55,7 @@ type ServerConfig struct {
 	Group   string   // name of the cluster; empty means tandem
 
 	// OnStore is told when the server stops storing, mostly because its disk is full, and why; and when it stores again, which it does by itself. It may be nil.
-	OnStore func(up bool, why error)
+	OnStore func(up bool, why error) `json:"-"`
 }
 
 // Server is a JetStream server in this process.
