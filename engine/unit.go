@@ -28,6 +28,7 @@ type unit struct {
 type origin struct {
 	seq   int64
 	tag   any          // of the Start
+	part  bool         // of an item of the source, the rest of which is elsewhere
 	live  atomic.Int32 // units without an outcome
 	units atomic.Int32 // all there were
 

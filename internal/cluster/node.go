@@ -45,6 +45,7 @@ type StepInfo struct {
 	Step    string `json:"step"`
 	State   string `json:"state"` // starting, serving, not here
 	Why     string `json:"why,omitempty"`
+	Born    int64  `json:"born,omitempty"` // when the node began to serve it, by its clock
 	Running int    `json:"running"`
 	Done    int64  `json:"done"`
 }
@@ -309,6 +310,14 @@ func (n *Node) step(ctx context.Context, w *work, i int, dir string) error {
 	}
 	flow.Steps[i].Queue.Items = most
 	w.share(&flow, i)
+	born, unserved := time.Now().UnixNano(), func() {}
+	if k := &flow.Steps[i].PerKey; k.Key != nil {
+		var over context.Context
+		over, unserved = context.WithCancel(context.WithoutCancel(ctx))
+		k.Shared = &places{hub: n.hub, near: &n.near, run: m.Run, step: m.Steps[i].Name, node: n.cfg.Name, most: max(k.Concurrency, 1), born: born, over: over}
+	}
+	defer context.AfterFunc(w.hard, unserved)()
+	defer unserved()
 	dead, err := n.hub.Dead(ctx, m, true)
 	if err != nil {
 		return err
@@ -317,7 +326,7 @@ func (n *Node) step(ctx context.Context, w *work, i int, dir string) error {
 		turn: w.wait, dead: dead, gone: w.dropped.Load})
 	e := engine.New(engine.Config{Run: m.Run, Cores: n.cfg.Cores, OnEvent: n.cfg.OnEvent})
 	w.mu.Lock()
-	w.engines[i], w.steps[i].State, w.steps[i].Why, w.queues[i] = e, Serving, "", in
+	w.engines[i], w.steps[i].State, w.steps[i].Why, w.steps[i].Born, w.queues[i] = e, Serving, "", born, in
 	w.mu.Unlock()
 	n.count()
 	n.tell()
