@@ -43,7 +43,7 @@ func (s *step) feed(ctx context.Context) {
 func (s *step) room() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for len(s.done) >= maxWaiting || s.bytes >= maxWaitingBytes || len(s.later)+s.aside >= maxWaiting {
+	for len(s.done) >= maxWaiting || s.bytes >= maxWaitingBytes || len(s.later)+s.aside >= maxWaiting || s.aside >= s.def.PerKey.aside() {
 		s.blocked = true
 		s.out.Wait()
 	}

@@ -13,10 +13,18 @@ import (
 type PerKey struct {
 	Key         func(t *tandem.Task) (string, error) // nil means that there is no bound; a task with an empty key has none either
 	Concurrency int                                  // zero means 1
+	Aside       int                                  // how many items may be aside; zero means 1024, which is the most
 	Shared      Keys                                 // who else runs tasks of these keys; nil means nobody
 }
 
 func (p PerKey) most() int { return max(p.Concurrency, 1) }
+
+func (p PerKey) aside() int {
+	if p.Aside <= 0 {
+		return maxWaiting
+	}
+	return min(p.Aside, maxWaiting)
+}
 
 // Keys gives out places of keys that several engines share.
 type Keys interface {

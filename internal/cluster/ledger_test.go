@@ -93,8 +93,8 @@ func TestLedgerIsDoneWhenAllIsThere(t *testing.T) {
 		}
 		all = append(all, rapid.SliceOfN(rapid.SampledFrom(all), 0, 5).Draw(r, "repeated")...)
 		todo := rapid.Permutation(all).Draw(r, "order")
-		sink := map[string]string{} // what the journal would know
-		var under []*letter         // taken, and on the way to the sink
+		sink := map[string]string{}   // what the journal would know
+		var under []*letter           // taken, and on the way to the sink
 		has := func(id string) bool { // a journal knows the roots of which all has ended, too
 			return sink[id] != "" || slices.ContainsFunc(roots, func(c *came) bool { return c.letter.ID == id && c.whole(sink) > 0 })
 		}

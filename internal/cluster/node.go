@@ -314,6 +314,7 @@ func (n *Node) step(ctx context.Context, w *work, i int, dir string) error {
 	if k := &flow.Steps[i].PerKey; k.Key != nil {
 		var over context.Context
 		over, unserved = context.WithCancel(context.WithoutCancel(ctx))
+		k.Aside = 4 * most // what waits here waits for other nodes too
 		k.Shared = &places{hub: n.hub, near: &n.near, run: m.Run, step: m.Steps[i].Name, node: n.cfg.Name, most: max(k.Concurrency, 1), born: born, over: over}
 	}
 	defer context.AfterFunc(w.hard, unserved)()
