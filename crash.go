@@ -21,6 +21,7 @@ const (
 	ExitKilledByUs       ExitReason = "killed_by_us"      // Tandem killed it; Crash.Why says what for
 	ExitKilledExternally ExitReason = "killed_externally" // a signal that Tandem did not send
 	ExitSandbox          ExitReason = "sandbox_denied"    // a system call that it may not make
+	ExitUnkillable       ExitReason = "unkillable"        // Tandem killed it, and it is still there: the kernel does not let it end
 	ExitUnknown          ExitReason = "unknown"
 )
 
@@ -62,7 +63,7 @@ type ThreadView struct {
 	Syscall string `json:"syscall_name,omitempty"`
 }
 
-// Crash is the report of one death: of a worker, or of a command.
+// Crash is the report of one death: of a worker, or of a command. One that was killed and does not end is reported as if it had.
 //
 // Texts are bounded, and without the flow's secrets when they come from package engine. A report without an item is of a worker that died while it
 // had nothing to do, or before it was ready.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"tandem"
+	"tandem/internal/evidence"
 	"tandem/internal/gopool"
 	"tandem/internal/measure"
 	"tandem/internal/procpool"
@@ -115,6 +116,10 @@ func (e *Engine) pool(s Step, c choice, redact func(tandem.Value) tandem.Value) 
 		cfg := gopool.Config{Name: s.Name, Handle: h.Do, Concurrency: c.Concurrency, Timeout: s.Timeout, Measure: !h.Computes}
 		if h.Computes {
 			cfg.Leave = 2 * time.Second // it kills a tree of processes, and reports how that died
+			cfg.OnLate = func(t *tandem.Task, c tandem.Crash) {
+				c.Input = evidence.Preview(t.Value, redact)
+				e.crashed(c)
+			}
 		}
 		return gopool.New(cfg)
 	case Program:

@@ -362,7 +362,7 @@ func (p *picture) crash(c *tandem.Crash) {
 
 var markKinds = map[tandem.ExitReason]lanes.Kind{
 	tandem.ExitTimeout: lanes.TimedOut, tandem.ExitHung: lanes.TimedOut, tandem.ExitMemoryLimit: lanes.Memory, tandem.ExitMemoryOfMachine: lanes.Memory,
-	tandem.ExitMemoryOfRuntime: lanes.Memory, tandem.ExitBoot: lanes.Boot, tandem.ExitKilledByUs: lanes.Killed, tandem.ExitKilledExternally: lanes.Killed, tandem.ExitProtocol: lanes.Killed,
+	tandem.ExitMemoryOfRuntime: lanes.Memory, tandem.ExitBoot: lanes.Boot, tandem.ExitKilledByUs: lanes.Killed, tandem.ExitUnkillable: lanes.Killed, tandem.ExitKilledExternally: lanes.Killed, tandem.ExitProtocol: lanes.Killed,
 }
 
 // timedOut marks an attempt whose time was up although nothing was killed for it. A worker that runs one task at a time is killed, and its report is the mark.

@@ -185,6 +185,8 @@ func died(c tandem.Crash) string {
 		if c.Why != "" {
 			what += ": " + c.Why
 		}
+	} else if c.Reason == tandem.ExitUnkillable {
+		what = "not yet: killed by tandem: " + c.Why + "; and still there"
 	}
 	if c.Stack != nil {
 		if c.Stack.Kind == "hung" && evidence.Where(c.Stack) != "" {

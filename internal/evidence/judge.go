@@ -14,6 +14,7 @@ type Death struct {
 	Killed string            // what Tandem killed it for; empty when it did not
 	As     tandem.ExitReason // what Tandem itself knows it to be: why it killed it, or ExitBoot; else empty
 	Shell  bool              // a shell may have passed on how a process ended that it started
+	Alive  bool              // it was killed, and is still there
 	Items  int               // that were running in it
 	Before Kills             // counted before it was started
 	After  Kills             // counted after its end
@@ -35,7 +36,12 @@ func Judge(d Death, c *tandem.Crash) {
 	if d.Exit.Signal == "" {
 		c.What = fmt.Sprintf("exit code %d", d.Exit.Code)
 	}
-	add("exit", "wait status", "%s", c.What)
+	if d.Alive {
+		c.What = "killed, and still there"
+		add("exit", "tandem", "sent SIGKILL, and the kernel has not let it end")
+	} else {
+		add("exit", "wait status", "%s", c.What)
+	}
 	c.Stack = d.Stack
 	if d.Stack != nil {
 		says := d.Stack.Kind
@@ -57,7 +63,10 @@ func Judge(d Death, c *tandem.Crash) {
 		c.Why = d.Killed
 		add("kill", "tandem", "killed it: %s", d.Killed)
 		c.Reason, c.Confidence = d.As, tandem.Proven
-		if c.Reason == "" {
+		switch {
+		case d.Alive:
+			c.Reason = tandem.ExitUnkillable
+		case c.Reason == "":
 			c.Reason = tandem.ExitKilledByUs
 		}
 		return

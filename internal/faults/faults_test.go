@@ -13,7 +13,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -177,8 +176,9 @@ func users(r row) (list []string) {
 func has(what string) bool {
 	switch what {
 	case "freezer":
-		dir := "/sys/fs/cgroup/freezer/tandem-faults-" + strconv.Itoa(os.Getpid())
-		return os.Mkdir(dir, 0o755) == nil && os.Remove(dir) == nil
+		return groupHas("/sys/fs/cgroup/freezer", "freezer.state")
+	case "freezer v2":
+		return groupHas("/sys/fs/cgroup/unified", "cgroup.freeze")
 	case "memory group", "pids group":
 		out, err := exec.Command(bin, "doctor").Output()
 		return err == nil && strings.Contains(string(out), strings.Fields(what)[0]+strings.Repeat(" ", 15-len(strings.Fields(what)[0]))+"control group")
@@ -186,6 +186,17 @@ func has(what string) bool {
 		return exec.Command("unshare", "-U", "-r", "true").Run() == nil
 	}
 	_, err := exec.LookPath(what)
+	return err == nil
+}
+
+// groupHas tries whether a control group can be made that has a file.
+func groupHas(root, file string) bool {
+	dir, err := os.MkdirTemp(root, "tandem-faults-try-")
+	if err != nil {
+		return false
+	}
+	defer os.Remove(dir)
+	_, err = os.Stat(filepath.Join(dir, file))
 	return err == nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -15,6 +16,7 @@ import (
 func left() []row {
 	return []row{
 		{n: 22, fault: "a daemon is left (setsid, two forks)", lang: "python", step: py("daemon")},
+		{n: 22, fault: "a daemon is left (setsid, two forks)", lang: "go", step: golang("daemon")},
 		{n: 22, fault: "a daemon is left (setsid, two forks)", lang: "command", step: sh(`(setsid sleep 600 >/dev/null 2>&1 &) ; echo $n`), late: func(r *run) {
 			if n := len(r.watch.parts()["child"]); n > 0 {
 				r.Errorf("%d daemons of commands that have ended", n)
@@ -31,6 +33,7 @@ func left() []row {
 			}
 		}},
 		{n: 24, fault: "1000 zombies: forks that nobody waits for", lang: "python", step: py("zombies"), quick: true},
+		{n: 24, fault: "1000 zombies: forks that nobody waits for", lang: "command", step: sh(`i=0; while test $n = 5 -a $i -lt 1000; do (: &); i=$((i + 1)); done; echo $n`)},
 	}
 }
 
@@ -47,10 +50,22 @@ func parts() []row {
 			time.Sleep(100 * time.Millisecond)
 			r.signal(pid, syscall.SIGKILL) // its replacement needs another warden
 		}, late: func(r *run) { r.part("warden") }, check: counts(0, 1, 0), quick: true},
+		{n: 26, fault: "kill -9 of the warden: nothing that runs is harmed", lang: "python", step: py("sleeps_once"), why: "killed_externally/unknown", inject: func(r *run) {
+			pid := r.worker("worker", 0)
+			r.signal(r.part("warden"), syscall.SIGKILL)
+			time.Sleep(100 * time.Millisecond)
+			r.signal(pid, syscall.SIGKILL)
+		}, late: func(r *run) { r.part("warden") }, check: counts(0, 1, 0)},
+		{n: 26, fault: "kill -9 of the warden: the next command has another", lang: "command", step: sh(`test $n != 5 || { echo -n 0 > culprit; sleep 1; }; echo $n`), inject: func(r *run) {
+			r.until("culprit", "the culprit does not begin")
+			r.signal(r.part("warden"), syscall.SIGKILL)
+		}, late: func(r *run) { r.part("warden") }, check: counts(0, 0, 0)},
+		{n: 27, fault: "kill -9 of a command's shim", lang: "command", step: sh(`test $n != 5 -o -e attempt || { touch attempt; echo -n 0 > culprit; exec sleep 600; }; echo $n`), why: "any", inject: func(r *run) { r.signal(r.parent(r.command()), syscall.SIGKILL) }},
 		{n: 27, fault: "kill -9 of a busy worker's shim", lang: "python", step: py("sleeps_once"), why: "any", inject: killShim, check: counts(0, 0, 1), quick: true},
 		{n: 27, fault: "kill -9 of a busy worker's shim", lang: "go", step: golang("once"), why: "any", inject: killShim, check: counts(0, 0, 1)},
 		{n: 28, fault: "kill -9 of Tandem and the warden together", lang: "python", step: py("sleeps_once"), why: "any", inject: killParts("warden", "app"), check: resumed, quick: true},
 		{n: 28, fault: "kill -9 of Tandem, warden and every shim together", lang: "go", step: golang("once"), why: "any", inject: killParts("warden", "shim", "app"), check: resumed},
+		{n: 28, fault: "kill -9 of Tandem, warden and every shim together", lang: "command", step: sh(`test $n != 5 -o -e attempt || { touch attempt; echo -n 1 > culprit; sleep 600; }; echo $n`), why: "any", inject: killParts("warden", "shim", "app"), check: resumed},
 		{n: 29, fault: "Tandem dies between a fork and the death signal", lang: "python", needs: "strace", flow: plainFlow, why: "any", free: true, inject: between,
 			under: []string{"strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=prctl", "-e", "inject=prctl:delay_enter=150000"}},
 		{n: 31, fault: "threads of the application end", lang: "go", flow: plainFlow, check: embedded, quick: true},
@@ -128,9 +143,12 @@ func starting() []row {
 		{n: 32, fault: "a command is not there", lang: "command", step: `run: [no-such-command, "${{ item }}"], ` + once, bad: everything("failed", 12), check: said("no-such-command"), quick: true},
 		{n: 32, fault: "a script with a bad first line", lang: "command", step: `run: [PLACE/bad.sh, "${{ item }}"], ` + once, bad: everything("failed", 12), check: said("bad.sh")},
 		{n: 33, fault: "every worker dies while it is imported", lang: "python", step: strings.Replace(py("x"), "HANDLERS:x", "PLACE/dies.py:x", 1), exit: 2, free: true, check: refused("exit code 3"), quick: true},
+		{n: 33, fault: "every worker ends before it is ready", lang: "go", step: `worker: [sh, -c, "exit 3"], handler: x, workers: 2`, exit: 2, free: true, why: "any", check: refused("exit code 3")},
 		{n: 34, fault: "a worker never says that it is ready", lang: "command", step: `worker: [sleep, "600"], handler: x, workers: 1`, exit: 2, free: true, why: "any", long: 250 * time.Second, check: refused("not ready after")},
 		{n: 35, fault: "an item that kills every worker it meets", lang: "python", items: 100, step: py("poison"), bad: five("quarantined"), why: "killed_externally/unknown", check: counts(0, 2, 0), quick: true},
 		{n: 35, fault: "an item that kills every worker it meets", lang: "go", items: 100, step: golang("poison"), bad: five("quarantined"), why: "killed_externally/unknown", check: counts(0, 2, 0)},
+		{n: 35, fault: "a command that is killed each time", lang: "command", items: 40, step: sh(`test $n != 5 || kill -KILL $$; echo $n`), bad: five("crashed"), why: "killed_externally/unknown"},
+		{n: 36, fault: "a crash beside other items of one event loop", lang: "python", items: 40, step: `python: "HANDLERS:poison_async", mode: async, concurrency: 8, workers: 1`, bad: five("quarantined"), why: "killed_externally/unknown", check: alone},
 		{n: 36, fault: "a crash beside seven other items", lang: "python", items: 40, step: `python: "HANDLERS:poison_beside", mode: thread, threads: 8, workers: 1`, bad: five("quarantined"), why: "killed_externally/unknown", check: alone, quick: true},
 		{n: 36, fault: "a crash beside seven other items", lang: "go", items: 40, step: `worker: [WORKER], handler: poison, mode: thread, threads: 8, workers: 1`, bad: five("quarantined"), why: "killed_externally/unknown", check: alone},
 	}
@@ -154,14 +172,21 @@ func alone(r *run) {
 func talking() []row {
 	return []row{
 		{n: 37, fault: "garbage on the channel", lang: "python", step: py("garbage", once), bad: five("crashed"), why: "protocol/proven", quick: true},
+		{n: 37, fault: "garbage on the channel", lang: "go", step: golang("garbage", once), bad: five("crashed"), why: "protocol/proven"},
+		{n: 37, fault: "bytes on standard output", lang: "go", step: golang("prints")},
 		{n: 37, fault: "a frame of 1 GiB", lang: "python", step: py("oversized", once), bad: five("crashed"), why: "protocol/proven"},
 		{n: 37, fault: "half a frame, then the end", lang: "python", step: py("truncated", once), bad: five("crashed"), why: "app_error/proven", says: "exit code 4"},
 		{n: 37, fault: "print() and bytes on standard output", lang: "python", step: py("prints")},
 		{n: 38, fault: "a worker closes its channel and lives on", lang: "python", step: py("closes", once), bad: five("crashed"), why: "any", check: counts(0, 1, 0), quick: true},
+		{n: 38, fault: "a worker closes its channel and lives on", lang: "go", step: golang("closes", once), bad: five("crashed"), why: "any", check: counts(0, 1, 0)},
+		{n: 39, fault: "64 MiB on standard error without a newline", lang: "go", step: golang("flood"), check: bounded},
+		{n: 39, fault: "64 MiB on standard error without a newline", lang: "command", step: sh(`test $n != 5 || head -c 64m /dev/zero >&2; echo $n`), check: bounded},
 		{n: 39, fault: "1 GiB on standard error without a newline", lang: "python", step: py("flood"), check: bounded, long: 2 * time.Minute},
 		{n: 39, fault: "64 MiB on standard error without a newline", lang: "python", env: []string{"FAULT_FLOOD=64"}, step: py("flood"), check: bounded, quick: true},
 		{n: 40, fault: "a grandchild keeps standard output open", lang: "command", step: sh(`sleep 600 & echo $n`), long: 20 * time.Second, quick: true},
 		{n: 40, fault: "a child keeps everything open, its parent exits", lang: "python", step: py("holds", once), bad: five("crashed"), why: "app_error/proven", says: "exit code 7", long: 20 * time.Second},
+		{n: 40, fault: "a child keeps everything open, its parent exits", lang: "go", step: golang("holds", once), bad: five("crashed"), why: "app_error/proven", says: "exit code 7", long: 20 * time.Second},
+		{n: 41, fault: "an answer after the timeout", lang: "go", step: `worker: [WORKER], handler: late, mode: thread, threads: 4, workers: 1, timeout: 500ms, ` + once, bad: five("timed_out"), why: "any"},
 		{n: 41, fault: "an answer after the timeout", lang: "python", step: `python: "HANDLERS:late", mode: thread, threads: 4, workers: 1, timeout: 500ms, ` + once, bad: five("timed_out"), why: "any", quick: true},
 		{n: 42, fault: "no descriptors left in Tandem (EMFILE)", lang: "command", step: `shell: "sleep 0.3; echo ${{ item }}", concurrency: 30, retry: {attempts: 40, backoff: 100ms..300ms, when: [start]}`, items: 60, under: []string{"sh", "-c", `ulimit -n 64; exec "$@"`, "sh"}, why: "any"},
 		{n: 42, fault: "nothing can be written where runs are kept", lang: "python", as: "nobody", env: []string{"TANDEM_HOME=/proc/no-such"}, step: py("good"), exit: 2, free: true, check: refused("/proc/no-such")},
@@ -188,8 +213,14 @@ func limited() []row {
 	secret := []string{"FAULT_SECRET=" + place + ".secret"}
 	return []row{
 		{n: 43, fault: "more processor time than it may have", lang: "python", step: py("spins", "cpu_time: 1s", once), bad: five("timed_out"), why: "cpu_limit/proven", says: "in spin", quick: true},
+		{n: 43, fault: "more processor time than it may have", lang: "go", step: golang("spins", "cpu_time: 1s", once), bad: five("timed_out"), why: "cpu_limit/proven", says: "in main.spin"},
+		{n: 43, fault: "more processor time than it may have", lang: "node", needs: "node", items: 6, step: node("spins", "cpu_time: 2s", once), bad: five("timed_out"), why: "cpu_limit/proven"},
 		{n: 43, fault: "more processor time than it may have", lang: "command", step: sh(`test $n != 5 || while :; do :; done`, "cpu_time: 1s", once), bad: five("timed_out"), why: "cpu_limit/proven"},
 		{n: 44, fault: "write, read, connect, kill, ptrace, unshare, mount", lang: "python", env: secret, step: py("denied", "isolation: sandbox"), check: denied, quick: true},
+		{n: 44, fault: "write, read, connect", lang: "command", env: secret, step: sh(deniedScript, "isolation: sandbox"), check: deniedCommand},
+		{n: 44, fault: "runs in a sandbox, and cannot write", lang: "node", needs: "node", items: 6, step: node("writes", "isolation: {level: sandbox, files: {read: PLACE}}", once), bad: five("failed"), check: unwritten},
+		{n: 44, fault: "runs in a sandbox, and cannot write", lang: "java", needs: "java", items: 6, step: java("writes", "isolation: {level: sandbox, files: {read: PLACE}}", once), bad: five("failed"), check: unwritten},
+		{n: 44, fault: "runs in a sandbox, and cannot write", lang: "go", step: golang("writes", "isolation: sandbox", once), bad: five("failed"), check: unwritten},
 		{n: 45, fault: "no PID namespaces: told, and goes on", lang: "python", needs: "userns", step: py("good"), under: noNamespaces, check: func(r *run) {
 			if !strings.Contains(r.out.String(), "single-fault") {
 				r.Error("the document does not say single-fault")
@@ -219,6 +250,28 @@ func denied(r *run) {
 	}
 }
 
+// deniedScript says what a sandbox lets a script do.
+const deniedScript = `(: > /tmp/tandem-faults-escaped) 2>/dev/null && echo wrote; cat $FAULT_SECRET 2>/dev/null; kill -0 $FAULT_OTHER 2>/dev/null && echo killed; echo $n`
+
+func deniedCommand(r *run) {
+	for id, i := range r.items_ {
+		if fmt.Sprint(i.Value) != id {
+			r.Errorf("item %s: %v", id, i.Value)
+		}
+	}
+}
+
+// unwritten checks that what the sandbox refused was writing.
+func unwritten(r *run) {
+	if e := r.items_["5"].Error; !strings.Contains(strings.ToLower(e.Message+e.Trace), "permission denied") && !strings.Contains(e.Message+e.Trace, "AccessDenied") {
+		r.Errorf("%s %s", e.Message, e.Trace)
+	}
+	if _, err := os.Stat("/tmp/tandem-faults-escaped"); err == nil {
+		r.Error("it wrote outside of its sandbox")
+		os.Remove("/tmp/tandem-faults-escaped")
+	}
+}
+
 // stopping are faults 47 to 51.
 func stopping() []row {
 	hog := func(r *run) {
@@ -238,26 +291,53 @@ func stopping() []row {
 		{n: 48, fault: "SIGTERM twice, an item hangs", lang: "python", step: py("sleeps"), free: true, exit: 143, why: "any", inject: signals(syscall.SIGTERM, syscall.SIGTERM), quick: true},
 		{n: 48, fault: "SIGTERM three times, an item hangs", lang: "go", step: golang("sleeps"), free: true, exit: 143, why: "any", inject: signals(syscall.SIGTERM, syscall.SIGTERM, syscall.SIGTERM)},
 		{n: 48, fault: "SIGTERM once, an item hangs: the limit of --drain", lang: "command", args: []string{"--drain", "1s"}, step: sh(`test $n != 5 || { trap '' TERM; echo -n 1 > culprit; while :; do sleep 1; done; }`), free: true, exit: 143, why: "any", inject: signals(syscall.SIGTERM)},
-		{n: 49, fault: "Ctrl-C to the foreground group", lang: "python", items: 12, step: py("slow"), free: true, exit: 130, inject: func(r *run) {
-			r.until("culprit", "no culprit")
-			r.write("release", "")
-			_ = syscall.Kill(-r.cmd.Process.Pid, syscall.SIGINT)
-		}, check: func(r *run) {
-			for id, i := range r.items_ {
-				if i.Outcome != "ok" {
-					r.Errorf("item %s: %s", id, i.Outcome)
-				}
-			}
-			counts(0, 0, 0)(r)
-		}, quick: true},
-		{n: 50, fault: "Tandem is stopped for 5 s (SIGSTOP), then goes on", lang: "python", items: 12, step: py("slow", "timeout: 2s", "hang: 1s", once), inject: func(r *run) {
-			r.until("culprit", "no culprit")
-			app := r.part("app")
-			r.signal(app, syscall.SIGSTOP)
-			time.Sleep(5 * time.Second)
-			r.signal(app, syscall.SIGCONT)
-		}, check: counts(0, 0, 0)},
+		{n: 49, fault: "Ctrl-C to the foreground group", lang: "python", items: 12, step: py("slow"), free: true, exit: 130, inject: interrupt, check: ended, quick: true},
+		{n: 49, fault: "Ctrl-C to the foreground group", lang: "go", items: 12, step: golang("slow"), free: true, exit: 130, inject: interrupt, check: ended},
+		{n: 49, fault: "Ctrl-C to the foreground group", lang: "command", items: 12, step: sh(`sleep 0.4; test $n != 5 || echo -n 1 > culprit; echo $n`), free: true, exit: 130, inject: interrupt, check: ended},
+		{n: 50, fault: "Tandem is stopped for 5 s (SIGSTOP), then goes on", lang: "python", items: 12, step: py("slow", "timeout: 2s", "hang: 1s", once), inject: asleep("app"), check: counts(0, 0, 0)},
+		{n: 50, fault: "Tandem is stopped for 5 s (SIGSTOP), then goes on", lang: "go", items: 12, step: golang("slow", "timeout: 2s", "hang: 1s", once), inject: asleep("app"), check: counts(0, 0, 0)},
+		{n: 50, fault: "Tandem is stopped for 5 s (SIGSTOP), then goes on", lang: "command", items: 12, step: sh(`sleep 0.4; test $n != 5 || echo -n 1 > culprit; echo $n`, "timeout: 2s", "hang: 1s", once), inject: asleep("app"), check: counts(0, 0, 0)},
+		{n: 50, fault: "the machine sleeps for 5 s: all is stopped, then goes on", lang: "python", items: 12, step: py("slow", "timeout: 2s", "hang: 1s", once), inject: asleep("app", "warden", "shim", "worker", "child"), check: counts(0, 0, 0)},
+		{n: 50, fault: "the machine sleeps for 5 s: all is stopped, then goes on", lang: "go", items: 12, step: golang("slow", "timeout: 2s", "hang: 1s", once), inject: asleep("app", "warden", "shim", "worker", "child"), check: counts(0, 0, 0)},
+		{n: 50, fault: "the machine sleeps for 5 s: all is stopped, then goes on", lang: "command", items: 12, step: sh(`sleep 0.4; test $n != 5 || echo -n 1 > culprit; echo $n`, "timeout: 2s", "hang: 1s", once), inject: asleep("app", "warden", "shim", "worker", "child"), check: counts(0, 0, 0)},
 		{n: 51, fault: "no processor for the workers (SCHED_IDLE, 4 hogs)", lang: "python", items: 6, step: py("idle_class", "hang: 1s", once), long: 4 * time.Minute, inject: hog, check: counts(0, 0, 0)},
+		{n: 51, fault: "no processor for the workers (SCHED_IDLE, 4 hogs)", lang: "go", needs: "chrt", items: 6, step: `worker: [chrt, -i, "0", WORKER], handler: starved, workers: 2, mode: process, hang: 1s, ` + once, long: 4 * time.Minute, inject: hog, check: counts(0, 0, 0)},
+	}
+}
+
+// interrupt is Ctrl-C at a terminal: the whole foreground group gets it.
+func interrupt(r *run) {
+	r.until("culprit", "no culprit")
+	r.write("release", "")
+	_ = syscall.Kill(-r.cmd.Process.Pid, syscall.SIGINT)
+}
+
+// ended checks that what was read has ended well, and that no worker has.
+func ended(r *run) {
+	for id, i := range r.items_ {
+		if i.Outcome != "ok" {
+			r.Errorf("item %s: %s", id, i.Outcome)
+		}
+	}
+	counts(0, 0, 0)(r)
+}
+
+// asleep stops these parts of the run for five seconds, Tandem first, and lets them go on, Tandem last: as when the machine was asleep, but that time went on meanwhile.
+func asleep(names ...string) func(*run) {
+	return func(r *run) {
+		r.until("culprit", "no culprit")
+		found := r.watch.parts()
+		for _, name := range names {
+			for _, pid := range found[name] {
+				_ = syscall.Kill(pid, syscall.SIGSTOP)
+			}
+		}
+		time.Sleep(5 * time.Second)
+		for _, name := range slices.Backward(names) {
+			for _, pid := range found[name] {
+				_ = syscall.Kill(pid, syscall.SIGCONT)
+			}
+		}
 	}
 }
 

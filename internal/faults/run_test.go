@@ -330,6 +330,34 @@ func (r *run) worker(part string, n int) int {
 	return pid
 }
 
+// command is the process that runs the culprit's command, once it says that it is there.
+func (r *run) command() int {
+	r.Helper()
+	if !r.until("culprit", "the culprit does not begin") {
+		r.Fatal("the run ended before the culprit began: ", string(r.said.b))
+	}
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
+		for p, s := range r.watch.look() {
+			if s.env["TANDEM_ITEM_ID"] == "5" && (s.name == "sleep" || s.name == "java" || s.name == "node") && s.zombie.IsZero() {
+				return p.pid
+			}
+		}
+	}
+	r.Fatal("the culprit's command is not there")
+	return 0
+}
+
+// parent is the process that began pid.
+func (r *run) parent(pid int) int {
+	for p, s := range r.watch.look() {
+		if p.pid == pid {
+			return s.parent
+		}
+	}
+	r.Fatalf("process %d is gone", pid)
+	return 0
+}
+
 // shown is the process of a worker as tandem ps tells it: one that was forked from a template has the template's environment.
 func (r *run) shown(n int) int {
 	r.Helper()

@@ -163,12 +163,38 @@ func (w *watch) vanished(within time.Duration) (left []string) {
 		}
 		if time.Now().After(end) {
 			for p, s := range now {
-				left = append(left, fmt.Sprintf("%d %s, zombie since %v, child of %d", p.pid, s.name, s.zombie, s.parent))
+				left = append(left, describe(p.pid, s))
 				_ = syscall.Kill(p.pid, syscall.SIGKILL)
 			}
 			return left
 		}
 	}
+}
+
+// describe says what a process that should not be there is about, as the kernel sees it.
+func describe(pid int, s *seen) string {
+	dir := fmt.Sprintf("/proc/%d/", pid)
+	read := func(name string) string {
+		b, _ := os.ReadFile(dir + name)
+		return strings.TrimSpace(string(b))
+	}
+	stat := read("stat")
+	state, flags := "?", "?"
+	if f := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:]); len(f) > 6 {
+		state, flags = f[0], f[6]
+	}
+	var pending []string
+	for line := range strings.Lines(read("status")) {
+		if strings.HasPrefix(line, "SigPnd") || strings.HasPrefix(line, "ShdPnd") {
+			pending = append(pending, strings.Join(strings.Fields(line), " "))
+		}
+	}
+	var stack []string
+	for line := range strings.Lines(read("stack")) {
+		_, call, _ := strings.Cut(strings.TrimSpace(line), "] ")
+		stack = append(stack, call)
+	}
+	return fmt.Sprintf("%d %s, child of %d, state %s, flags %s, %s, in %s of %s: %s", pid, s.name, s.parent, state, flags, strings.Join(pending, " "), read("syscall"), read("wchan"), strings.Join(stack, " < "))
 }
 
 // buried waits until none of the run's processes is a zombie.

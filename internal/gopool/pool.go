@@ -35,6 +35,8 @@ type Config struct {
 	Measure     bool          // look now and then how much of its time a handler computes
 	Grace       time.Duration // how long Run waits for handlers that do not listen; zero means 5 s
 	Leave       time.Duration // how long a handler whose time is up may take to come back before it is left behind; zero means 50 ms
+
+	OnLate func(t *tandem.Task, c tandem.Crash) // told what a handler reports that was left behind and came back since; may be nil
 }
 
 const (
@@ -367,7 +369,9 @@ func (p *Pool) handle(ctx context.Context, t *tandem.Task, r *tandem.Result) {
 	}()
 	*r = p.measured(ctx, t)
 	if r.Outcome != tandem.OK && r.Outcome != tandem.Filtered && p.stopped() {
+		report := r.Crash
 		*r = canceled(context.Cause(p.ctx))
+		r.Crash = report
 	}
 }
 
@@ -440,6 +444,9 @@ func (p *Pool) limited(mine *seat, t *tandem.Task, begun time.Time) (gone bool) 
 	}
 	finish(r, false)
 	if late {
+		if r.Crash != nil && p.cfg.OnLate != nil {
+			p.cfg.OnLate(&own, *r.Crash)
+		}
 		p.mu.Lock()
 		p.stuck--
 		p.room.Broadcast()

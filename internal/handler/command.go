@@ -144,7 +144,11 @@ func program(c CommandConfig, name string, argument func(i int) string) func(con
 			return end.report(x, fail(tandem.TimedOut, tandem.KindTimeout, "not done in time, killed", "raise the step's timeout, or find out what it waits for", errs),
 				tandem.ExitTimeout, "it was not done in time")
 		case x.Canceled:
-			return fail(tandem.Canceled, tandem.KindCanceled, "the run was stopped", "", "")
+			r := fail(tandem.Canceled, tandem.KindCanceled, "the run was stopped", "", "")
+			if x.Left {
+				return end.report(x, r, tandem.ExitKilledByUs, "the run was stopped")
+			}
+			return r
 		}
 		if r, as, why := overCap(c, what, x); as != "" {
 			r.Err.On, r.Err.Trace = c.Step, errs

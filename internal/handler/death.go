@@ -24,6 +24,7 @@ type death struct {
 
 	mu      sync.Mutex // the command may end by itself while it is looked at
 	threads []tandem.ThreadView
+	holds   []tandem.Evidence
 }
 
 func (d *death) hear(stream int, chunk []byte) { d.said[stream-1].Add(chunk) }
@@ -31,14 +32,22 @@ func (d *death) hear(stream int, chunk []byte) { d.said[stream-1].Add(chunk) }
 // doomed looks at the command before it is killed.
 func (d *death) doomed(pid int) {
 	threads := evidence.Threads(pid)
+	holds := evidence.Holds(threads)
 	d.mu.Lock()
-	d.threads = threads
+	d.threads, d.holds = threads, holds
 	d.mu.Unlock()
 }
 
 // report adds to r what the command's runtime said about its end, and the report of its death. One that ended in good order, even if with a bad exit code, has none.
 func (d *death) report(x proc.Ended, r tandem.Result, as tandem.ExitReason, killed string) tandem.Result {
 	e := evidence.Exit{Code: x.Code, Signal: x.Signal}
+	if x.Left {
+		d.doomed(x.PID)
+		r.Err.Message += ", and it is still there"
+		if len(d.holds) > 0 {
+			r.Err.Message += ": " + d.holds[0].Says
+		}
+	}
 	stack := evidence.Find(d.said[1].Text(), e)
 	if stack == nil {
 		stack = evidence.Find(d.said[0].Text(), e)
@@ -59,7 +68,7 @@ func (d *death) report(x proc.Ended, r tandem.Result, as tandem.ExitReason, kill
 	defer d.mu.Unlock()
 	c := tandem.Crash{Time: time.Now(), Step: d.step, PID: x.PID, Item: d.t.ID, Root: cmp.Or(d.t.Root, d.t.ID), Attempt: d.t.Attempts, Outcome: r.Outcome, Threads: d.threads,
 		Stderr: d.said[1].Last(), Seconds: x.WallClock.Seconds(), Age: x.WallClock.Seconds(), CPU: x.CPU.Seconds(), PeakRSS: x.MaxRSS, Isolation: &x.Isolation}
-	of := evidence.Death{Exit: e, Signal: x.Signal, Shell: d.shell, Killed: killed, As: as, Before: d.before, After: evidence.Counted(), Stack: stack}
+	of := evidence.Death{Exit: e, Signal: x.Signal, Shell: d.shell, Killed: killed, Alive: x.Left, As: as, Before: d.before, After: evidence.Counted(), Stack: stack}
 	if d.caps.Memory > 0 {
 		c.Memory, of.Limit, of.Peak = x.Memory, proc.Bytes(d.caps.Memory), proc.Seen(x.Peak)
 	}
@@ -67,6 +76,7 @@ func (d *death) report(x proc.Ended, r tandem.Result, as tandem.ExitReason, kill
 		of.Killed, of.As, of.Memory = "", "", &tandem.Evidence{What: "memory", From: x.Over.From, Says: x.Over.Says}
 	}
 	evidence.Judge(of, &c)
+	c.Evidence = append(c.Evidence, d.holds...)
 	if d.caps.Core > 0 && evidence.Dumps(e) {
 		c.Core, c.NoCore = proc.TakeCore(x.PID, d.dir, d.begun, d.cores)
 	}

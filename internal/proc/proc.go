@@ -72,10 +72,12 @@ func (e Exit) Reason() string {
 type Process struct {
 	cmd    *exec.Cmd
 	held   *held // nil when it was started directly
+	forked bool  // from a template
 	keep   bool  // its tree outlives it, until Kill
 	pid    int
 	done   chan struct{}
 	gone   chan struct{}
+	doomed chan struct{} // closed by the first Kill
 	exit   Exit
 	mu     sync.Mutex // guards reaped against Kill: a reaped pid may belong to somebody else
 	reaped bool
@@ -113,7 +115,7 @@ func startAs(spec Spec, direct, keep bool) (*Process, error) {
 		cmd.Stdin = spec.Stdin
 	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	p := &Process{cmd: cmd, keep: keep, done: make(chan struct{}), gone: make(chan struct{})}
+	p := &Process{cmd: cmd, keep: keep, done: make(chan struct{}), gone: make(chan struct{}), doomed: make(chan struct{})}
 	out, closeChild, err := p.pipes(spec.Output)
 	if err == nil {
 		err = p.begin(cmd, spec, direct)
@@ -253,6 +255,9 @@ func (p *Process) reap() {
 	}
 }
 
+// Forked says whether it was forked from a template.
+func (p *Process) Forked() bool { return p.forked }
+
 // PID is the process's id.
 func (p *Process) PID() int { return p.pid }
 
@@ -260,6 +265,11 @@ func (p *Process) PID() int { return p.pid }
 func (p *Process) Kill() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	select {
+	case <-p.doomed:
+	default:
+		close(p.doomed)
+	}
 	switch {
 	case p.reaped:
 	case p.held != nil:

@@ -45,6 +45,7 @@ type Ended struct {
 	Peak      int64 // the most memory that it and all it started were seen with; zero when nobody looked
 	Memory    tandem.Memory
 	Canceled  bool // ctx ended first; it was killed
+	Left      bool // it was killed, and the kernel has not let it end: it is left behind, and ends when the kernel lets it
 	MaxRSS    int64
 	WallClock time.Duration
 	Group     Counted
@@ -64,7 +65,14 @@ func Run(ctx context.Context, c Command) (Ended, error) {
 	begun := time.Now()
 	started := make(chan struct{})
 	watch := vigil{c: &c}
+	var hearing [2]sync.Mutex
+	left := false // nobody listens any more
 	spec := Spec{Argv: c.Argv, Dir: c.Dir, Env: c.Env, Extra: c.Extra, Limits: c.Limits, Isolation: c.Isolation, Output: func(stream int, b []byte) {
+		hearing[stream-1].Lock()
+		defer hearing[stream-1].Unlock()
+		if left {
+			return
+		}
 		watch.heard.Add(int64(len(b)))
 		if c.Output != nil {
 			c.Output(stream, b)
@@ -115,10 +123,21 @@ func Run(ctx context.Context, c Command) (Ended, error) {
 		}
 		p.Kill()
 	})
-	<-p.Done()
+	e.Left = !p.await()
 	e.Canceled = !stop() && ctx.Err() != nil
 	watching.Wait()
-	x := p.Exit()
+	x := Exit{Code: -1}
+	if e.Left {
+		for i := range hearing {
+			hearing[i].Lock()
+			defer hearing[i].Unlock()
+		}
+		left = true
+		used := p.Use()
+		x.CPU, x.MaxRSS, x.Over = used.CPU, used.Memory, p.over.Load()
+	} else {
+		x = p.Exit()
+	}
 	e.Asked, e.Hung, e.Spent, e.Over, e.Peak, e.Memory = watch.asked, watch.hung, watch.spent, x.Over, p.Peak(), p.Memory()
 	e.Code, e.CPU, e.MaxRSS, e.WallClock = x.Code, x.CPU, x.MaxRSS, time.Since(begun)
 	e.Group = x.Group
@@ -127,6 +146,38 @@ func Run(ctx context.Context, c Command) (Ended, error) {
 	}
 	e.Stderr = []byte(errs.String())
 	return e, nil
+}
+
+// ends is how long a killed program may take to end.
+const ends = 4 * time.Second
+
+// await waits until the program has ended. It is false when it was killed and is still there seconds later: nothing can be done about it. Time in which we did not run ourselves does not count.
+func (p *Process) await() bool {
+	select {
+	case <-p.done:
+		return true
+	case <-p.doomed:
+	}
+	const often = 50 * time.Millisecond
+	tick := time.NewTicker(often)
+	defer tick.Stop()
+	for range ends / often {
+		select {
+		case <-p.done:
+			return true
+		case <-tick.C:
+		}
+	}
+	return isDone(p.done)
+}
+
+func isDone(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
 }
 
 // Look finds a program as a shell would; the error is a *tandem.Error of kind start.

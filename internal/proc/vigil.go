@@ -33,6 +33,8 @@ func (v *vigil) keep() {
 		select {
 		case <-v.p.gone:
 			return
+		case <-v.p.doomed:
+			return
 		case <-tick.C:
 		}
 		now := time.Now()

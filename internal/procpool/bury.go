@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"tandem"
+	"tandem/internal/evidence"
 	"tandem/internal/proc"
 	"tandem/internal/supervise"
 )
@@ -58,6 +59,7 @@ func (w *worker) abandon() {
 	w.fills.Wait()
 	w.unnotice()
 	w.words.Wait()
+	w.see()
 	exit := proc.Exit{Code: -1, Tail: w.said.Text()}
 	var do chores
 	p.mu.Lock()
@@ -79,9 +81,28 @@ func (w *worker) abandon() {
 	p.pump(&do)
 	p.checkEmpty()
 	p.mu.Unlock()
-	p.event(w.number, "killing", "unkillable", w.reason.Message)
+	p.event(w.number, "killing", "unkillable", w.reason.Message+w.heldBy())
+	w.stuck()
 	if w.tiredOf != "" {
 		p.recycledPlace(w.place)
 	}
 	p.finish(&do, true)
+}
+
+// stuck reports a worker that was killed and does not end.
+func (w *worker) stuck() {
+	d := evidence.Death{Exit: evidence.Exit{Code: -1}, Alive: true, Items: len(w.charges), Killed: "it was of no more use", Stack: w.hung}
+	if k := w.killed.Load(); k != nil {
+		d.Killed = k.why
+	}
+	used := w.process.Use()
+	w.tell(d, proc.Exit{Code: -1, CPU: used.CPU, MaxRSS: used.Memory})
+}
+
+// heldBy says what keeps it, for a sentence.
+func (w *worker) heldBy() string {
+	if len(w.holds) == 0 {
+		return ""
+	}
+	return "; " + w.holds[0].Says
 }

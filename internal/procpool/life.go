@@ -13,7 +13,6 @@ import (
 
 	"tandem"
 	"tandem/internal/arena"
-	"tandem/internal/evidence"
 	"tandem/internal/proc"
 	"tandem/internal/supervise"
 	"tandem/internal/wire"
@@ -100,11 +99,13 @@ func (p *Pool) spawn(ctx context.Context, place, number int, life *supervise.Lif
 	defer stop()
 	if err := w.handshake(); err != nil {
 		p.enlist(number, nil)
-		w.threads = evidence.Threads(w.process.PID())
+		w.see()
 		w.kill(tandem.ExitBoot, err.Error())
 		ended := w.awaitEnd()
 		sock.Close()
 		if !ended { // it is left behind, and keeps its arenas
+			w.see()
+			w.stuck()
 			p.event(number, "starting", "unkillable", err.Error())
 			return fail(err)
 		}
@@ -325,6 +326,7 @@ func (w *worker) bury() {
 	w.words.Wait()
 	stack := w.lastWords(exit)
 	var do chores
+	free := proc.FreeMemory()
 	p.mu.Lock()
 	p.stats.CPU += exit.CPU
 	p.delist(w)
@@ -342,7 +344,7 @@ func (w *worker) bury() {
 	hurt := p.inherit(w, exit, stack, &do)
 	died := p.tally(w, exit, hurt || held && !w.draining || w.reason != nil)
 	if died {
-		p.provide()
+		p.provide(free)
 	}
 	died = w.worthReport(died)
 	w.flushClosed()

@@ -124,7 +124,7 @@ func (w *worker) ask() {
 // askStack asks the process where it is. It takes a few milliseconds, and never longer than Config.AskWithin. A stopped process is not asked. One at a time
 // asks.
 func (w *worker) askStack() *tandem.Stack {
-	w.threads = evidence.Threads(w.process.PID())
+	w.see()
 	mark := w.said.Total()
 	if w.dump == 0 || len(w.threads) == 0 || w.threads[0].State == "T" {
 		return nil
@@ -156,6 +156,12 @@ func (w *worker) askStack() *tandem.Stack {
 			}
 		}
 	}
+}
+
+// see notes what the kernel says of it. One at a time asks.
+func (w *worker) see() {
+	w.threads = evidence.Threads(w.process.PID())
+	w.holds = evidence.Holds(w.threads)
 }
 
 // thread is the one to ask: of the process itself one that computes, else the main one.
@@ -277,6 +283,7 @@ func (w *worker) tell(d evidence.Death, x proc.Exit) {
 	}
 	d.Peak = proc.Seen(w.process.Peak())
 	evidence.Judge(d, &c)
+	c.Evidence = append(c.Evidence, w.holds...)
 	if w.p.cfg.Caps.Core > 0 && evidence.Dumps(d.Exit) {
 		c.Core, c.NoCore = proc.TakeCore(c.PID, w.p.cfg.Dir, c.Time.Add(-time.Duration(arena.Now()-w.begun)), w.p.cfg.CoreDir)
 	}

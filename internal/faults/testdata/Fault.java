@@ -21,12 +21,19 @@ public class Fault {
                 while (true) all.add(new byte[1 << 20]);
             case "throws":
                 throw new IllegalStateException("five");
+            case "writes":
+                java.nio.file.Files.writeString(java.nio.file.Path.of("/tmp/tandem-faults-escaped"), "");
+                break;
             case "exit":
                 Runtime.getRuntime().halt(77);
                 break;
             case "spins":
                 while (true) { }
+            case "abort":
+                new ProcessBuilder("kill", "-ABRT", String.valueOf(ProcessHandle.current().pid())).start().waitFor();
+                Thread.sleep(600000);
             case "locks":
+                java.nio.file.Files.writeString(java.nio.file.Path.of("culprit"), "0");
                 Thread.currentThread().join();
         }
     }

@@ -1,4 +1,4 @@
-import ctypes, mmap, os, signal, socket, struct, subprocess, sys, threading, time
+import asyncio, ctypes, mmap, os, signal, socket, struct, subprocess, sys, threading, time
 
 LAST = int(os.environ.get("FAULT_LAST", "12"))
 CULPRIT = 5
@@ -300,6 +300,11 @@ def poison(n):
 
 def poison_beside(n):
     time.sleep(0.05)
+    return poison(n)
+
+
+async def poison_async(n):
+    await asyncio.sleep(0.05)
     return poison(n)
 
 

@@ -11,7 +11,8 @@
 //   - A queue is three streams (work, dead letters, notes about deliveries that do not count) and one consumer, or sixteen when it keeps order: about
 //     0.1 MB and 7 goroutines in the server each. Put, Take and Done of one batch are one round trip each; of the server
 //     inside one confirmation stands for all of a Done.
-//   - An embedded server opens no port. Its directory has one owner; a second is refused.
+//   - An embedded server opens no port. Its directory has one owner; a second is refused. When its disk is full it stores nothing, says so, and goes on by
+//     itself when there is room: what was confirmed is there.
 package jetstream
 
 import (
@@ -50,6 +51,9 @@ type ServerConfig struct {
 	Cluster string   // "host:port" for the other servers of a cluster; empty means a server alone
 	Routes  []string // nats:// addresses of the other servers
 	Group   string   // name of the cluster; empty means tandem
+
+	// OnStore is told when the server stops storing, mostly because its disk is full, and why; and when it stores again, which it does by itself. It may be nil.
+	OnStore func(up bool, why error)
 }
 
 // Server is a JetStream server in this process.
@@ -57,6 +61,9 @@ type Server struct {
 	srv  *server.Server
 	lock *os.File
 	cfg  ServerConfig
+
+	staging       string        // directory in memory for batches; empty when there is none
+	stop, guarded chan struct{} // of guard
 }
 
 const payload = 8 << 20 // the largest message an embedded server takes
@@ -85,9 +92,16 @@ func Serve(cfg ServerConfig) (*Server, error) {
 	if err == nil {
 		var srv *server.Server
 		if srv, err = server.NewServer(opts); err == nil {
+			log := &errands{}
+			srv.SetLoggerV2(log, false, false, false)
 			srv.Start()
 			if srv.ReadyForConnections(20 * time.Second) {
-				return &Server{srv, lock, cfg}, nil
+				s := &Server{srv: srv, lock: lock, cfg: cfg, stop: make(chan struct{}), guarded: make(chan struct{})}
+				if cfg.Level == Power {
+					s.stages()
+				}
+				go s.guard(log)
+				return s, nil
 			}
 			srv.Shutdown()
 			err = errors.New("it does not get ready; a port may be taken")
@@ -184,14 +198,20 @@ func (s *Server) URL() string {
 func (s *Server) Connect() (*Engine, error) {
 	e, err := connect("", Config{Level: s.cfg.Level}, nats.InProcessServer(s.srv))
 	if err == nil {
-		e.settle = s.settle
+		e.settle, e.stage = s.settle, s.stage
 	}
 	return e, err
 }
 
 // Close stops the server and waits for it.
 func (s *Server) Close() error {
+	close(s.stop)
+	<-s.guarded
 	s.srv.Shutdown()
 	s.srv.WaitForShutdown()
-	return s.lock.Close()
+	var err error
+	if s.staging != "" {
+		err = os.RemoveAll(s.staging)
+	}
+	return errors.Join(err, s.lock.Close())
 }

@@ -3,10 +3,15 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
+	"os/exec"
+	"os/signal"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"tandem/worker"
 )
@@ -41,7 +46,39 @@ func lock() {
 	mu.Lock()
 }
 
+//go:noinline
+func poke(at uintptr) { *(*int)(unsafe.Pointer(at)) = 1 }
+
+func work(end time.Time) (n int) {
+	for ; time.Now().Before(end); n++ {
+	}
+	return n
+}
+
+func grow() {
+	var all [][]byte
+	for {
+		b := make([]byte, 1<<20)
+		for i := range b {
+			b[i] = 1
+		}
+		all = append(all, b)
+		if len(all) > 4096 {
+			return
+		}
+	}
+}
+
+// channel is the one to Tandem, which no handler should know.
+func channel() *os.File { return os.NewFile(3, "channel") }
+
 func deep(n int) int { return deep(n+1) + 1 }
+
+func used() time.Duration {
+	var u syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
 
 func main() {
 	worker.Handle("good", on(func() {}))
@@ -54,7 +91,51 @@ func main() {
 			time.Sleep(10 * time.Minute)
 		}
 	}))
+	worker.Handle("writes", func(_ context.Context, n int) (int, error) {
+		if n == culprit {
+			return n, os.WriteFile("/tmp/tandem-faults-escaped", nil, 0o644)
+		}
+		return n, nil
+	})
 	worker.Handle("panics", on(func() { panic("five") }))
+	worker.Handle("segv", on(func() { poke(0xdead0000) }))
+	worker.Handle("abort", on(func() { _ = syscall.Kill(os.Getpid(), syscall.SIGABRT); time.Sleep(time.Minute) }))
+	worker.Handle("hog", on(grow))
+	worker.Handle("computes", on(func() { work(time.Now().Add(3 * time.Second)) }))
+	worker.Handle("deaf", on(func() { signal.Ignore(syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP); spin() }))
+	worker.Handle("daemon", on(func() {
+		c := exec.Command("sh", "-c", "setsid sleep 600 & ")
+		_ = c.Run()
+	}))
+	worker.Handle("garbage", on(func() { _, _ = channel().WriteString(strings.Repeat("garbage!", 100)); time.Sleep(time.Minute) }))
+	worker.Handle("closes", on(func() { _ = syscall.Shutdown(3, syscall.SHUT_RDWR); _ = syscall.Close(3); time.Sleep(time.Minute) }))
+	worker.Handle("prints", func(_ context.Context, n int) (int, error) {
+		fmt.Print("garbage!\x00\x01\x02 no frame")
+		return n, nil
+	})
+	worker.Handle("flood", on(func() {
+		b := make([]byte, 1<<20)
+		for range 64 {
+			_, _ = os.Stderr.Write(b)
+		}
+	}))
+	worker.Handle("holds", on(func() { _ = exec.Command("sh", "-c", "sleep 600 &").Run(); os.Exit(7) }))
+	worker.Handle("late", on(func() { time.Sleep(1200 * time.Millisecond) }))
+	worker.Handle("slow", func(_ context.Context, n int) (int, error) {
+		time.Sleep(400 * time.Millisecond)
+		if n == culprit {
+			mark()
+		}
+		return n, nil
+	})
+	worker.Handle("starved", func(_ context.Context, n int) (int, error) {
+		if n == 1 {
+			mark()
+		}
+		for begun := used(); used()-begun < 20*time.Millisecond; {
+		}
+		return n, nil
+	})
 	worker.Handle("beside", on(func() {
 		go func() { var list []int; list[culprit] = 1 }()
 		time.Sleep(time.Minute)
