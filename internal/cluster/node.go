@@ -36,6 +36,7 @@ type Info struct {
 	Started time.Time  `json:"started"`
 	Seen    time.Time  `json:"seen"`
 	Drains  bool       `json:"drains,omitempty"`
+	Stays   bool       `json:"stays,omitempty"` // it drains, and does not stop
 	Steps   []StepInfo `json:"steps,omitempty"`
 }
 
@@ -144,6 +145,7 @@ func (n *Node) see(ctx context.Context, e jetstream.Entry) {
 	wanted := !e.Gone && json.Unmarshal(e.Value, &m) == nil && m.State == Active
 	n.mu.Lock()
 	w := n.works[e.Key]
+	wanted = wanted && !n.info.Stays
 	n.last[e.Key] = e
 	if e.Gone && w == nil {
 		delete(n.last, e.Key)
@@ -155,7 +157,7 @@ func (n *Node) see(ctx context.Context, e jetstream.Entry) {
 	case wanted && w == nil:
 		n.begin(ctx, m)
 	case !wanted && w != nil:
-		n.leave(ctx, w, e.Gone || m.State != Paused)
+		n.leave(ctx, w, e.Gone || m.over())
 	}
 }
 
@@ -175,6 +177,7 @@ func (n *Node) leave(ctx context.Context, w *work, over bool) {
 		delete(n.works, w.manifest.Run)
 		last := n.last[w.manifest.Run]
 		n.mu.Unlock()
+		n.tell()
 		if ctx.Err() == nil {
 			n.see(ctx, last)
 		}
