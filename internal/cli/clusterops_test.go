@@ -2,12 +2,15 @@ package cli
 
 import (
 	"bytes"
+	"crypto/rand"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"tandem/internal/cluster"
 )
 
 // evenOnly fails for odd numbers, until it is mended.
@@ -106,6 +109,10 @@ func TestRunsOfATenant(t *testing.T) {
 		t.Errorf("the sink of the run became %s", after)
 	}
 
+	if said, err := p.at(p.dir, "submit", "flow.yaml", "--name", "nightly", "--progress", "none"); err == nil || !strings.Contains(said, "there is a run of this name already") {
+		t.Errorf("a second run of the same name: %v\n%s", err, said)
+	}
+
 	if said, err := p.at(other, "nodes", "drain", "a", "b", "--stay"); err != nil {
 		t.Fatalf("%v: %s", err, said)
 	}
@@ -132,5 +139,69 @@ func TestRunsOfATenant(t *testing.T) {
 		}
 	case <-time.After(time.Minute):
 		t.Fatalf("the run does not go on\n%s", p.logs())
+	}
+}
+
+// The directory of a flow packs to more than may travel: that is said with the largest file, and no run is made.
+func TestBundleOverTheLimit(t *testing.T) {
+	p := newParty(t)
+	p.args = func(string) []string { return []string{"--tenant", "team"} }
+	p.node("a")
+	dir := t.TempDir()
+	writeFiles(t, dir, map[string]string{"flow.yaml": evenFlow, "h.py": evenOnly})
+	large := make([]byte, cluster.MaxBundle+1<<20)
+	if _, err := rand.Read(large); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "weights.bin"), large, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+		if said, err := p.at(dir, "nodes", "ls"); err == nil && strings.Contains(said, "serving") {
+			break
+		} else if time.Now().After(end) {
+			t.Fatalf("no node: %v\n%s\n%s", err, said, p.logs())
+		}
+	}
+	said, err := p.at(dir, "submit", "flow.yaml", "--name", "large", "--progress", "none")
+	if err == nil || !strings.Contains(said, "more than 64 MiB") || !strings.Contains(said, "weights.bin") || !strings.Contains(said, ".tandemignore") {
+		t.Errorf("%v\n%s", err, said)
+	}
+	if said, err := p.at(dir, "runs", "ls", "--cluster"); err != nil || strings.Contains(said, "large") {
+		t.Errorf("%v; runs: %s", err, said)
+	}
+}
+
+// A node that lacks the interpreter of a step does not take its items, and the submitter says so until another comes that has it.
+func TestANodeWithoutTheInterpreter(t *testing.T) {
+	if _, err := exec.LookPath("python3"); err != nil {
+		t.Skip("NOT TESTED: python3 is not here")
+	}
+	p := newParty(t)
+	p.wrap = func(name string) []string {
+		if name == "poor" {
+			return []string{"env", "TANDEM_PYTHON=/nowhere/python3"}
+		}
+		return nil
+	}
+	p.node("poor")
+	p.submitWhenServed()
+	said := ""
+	for end := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+		b, _ := os.ReadFile(filepath.Join(p.dir, "submit.log"))
+		if said = string(b); strings.Contains(said, "no node can run step fan") {
+			break
+		} else if time.Now().After(end) {
+			t.Fatalf("the submitter does not say what it waits for\n%s", p.logs())
+		}
+	}
+	if !strings.Contains(said, "poor: ") || !strings.Contains(said, "/nowhere/python3") {
+		t.Errorf("the submitter says %s", said)
+	}
+	p.node("rich")
+	p.finish(time.Minute)
+	work, _ := os.ReadFile(filepath.Join(p.dir, "work.log"))
+	if strings.Contains(string(work), " poor ") || !strings.Contains(string(work), " rich ") {
+		t.Errorf("who ran what: %.300s", work)
 	}
 }
