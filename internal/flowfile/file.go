@@ -136,6 +136,7 @@ type Step struct {
 	Max         int           `json:"max,omitempty" jsonschema:"minimum=1,description=For concurrency: auto\\, never more than this."`
 	Rate        float64       `json:"rate,omitempty" jsonschema:"description=Starts in a time\\, for example 200/s or 600/min."`
 	Breaker     BreakerConfig `json:"breaker,omitempty" jsonschema:"description=Stop asking a server that is down."`
+	PerKey      *PerKey       `json:"per_key,omitempty" jsonschema:"description=At most so many tasks of one key at the same time\\, while others go on; on all nodes together in a submitted run."`
 	Budget      Budget        `json:"budget,omitempty" jsonschema:"description=Threads that one worker or command may compute with (OMP_NUM_THREADS and its like); 1 unless told otherwise\\, keep leaves the environment alone."`
 	Timeout     Timeout       `json:"timeout,omitempty" jsonschema:"description=For one attempt\\, for example 20s; what runs longer is killed. {soft: 20s\\, hard: 30s} asks it to end first."`
 	Hang        time.Duration `json:"hang,omitempty" jsonschema:"description=What neither answers nor uses a processor for so long is killed\\, for example 30s."`
@@ -196,6 +197,12 @@ type Budget int
 type Batch struct {
 	Size  int           `json:"size" jsonschema:"minimum=1,description=Items in a batch."`
 	Every time.Duration `json:"every,omitempty" jsonschema:"description=A batch waits no longer than this to be full; 1s unless told otherwise."`
+}
+
+// PerKey bounds how many tasks of one key run at the same time.
+type PerKey struct {
+	Key         string `json:"key" jsonschema:"description=Template: ${{ item.value.user }}. Items for which it is empty are not bound."`
+	Concurrency int    `json:"concurrency,omitempty" jsonschema:"minimum=1,description=1 unless told otherwise."`
 }
 
 // Retry says when a failed attempt is followed by another.

@@ -46,6 +46,8 @@ const (
 type ServerConfig struct {
 	Dir   string // where it stores; it belongs to the server
 	Name  string // empty means tandem
+	// Prefix of the streams that this process makes through Connect; empty means tandem.
+	Prefix string
 	Level Level  // empty means Process
 	Store int64  // bytes on disk it may use; zero means 64 GiB
 
@@ -198,7 +200,7 @@ func (s *Server) URL() string {
 
 // Connect connects from inside the process.
 func (s *Server) Connect() (*Engine, error) {
-	e, err := connect("", Config{Level: s.cfg.Level}, nats.InProcessServer(s.srv))
+	e, err := connect("", Config{Level: s.cfg.Level, Prefix: s.cfg.Prefix}, nats.InProcessServer(s.srv))
 	if err == nil {
 		e.settle, e.stage = s.settle, s.stage
 	}
