@@ -463,7 +463,7 @@ func (r *run) judge() {
 			sum += n
 		}
 	}
-	if in := r.report.Items["in"] + r.report.Items["made"]; sum != in || !r.killed && len(r.items_) != in && r.exit < 2 {
+	if in := r.report.Items["in"] + r.report.Items["made"]; sum != in || !r.killed && !r.lost && len(r.items_) != in && r.exit < 2 {
 		r.Errorf("%d items came, %d ended, %d lines", in, sum, len(r.items_))
 	}
 	if !r.free && !r.killed && r.exit < 2 {

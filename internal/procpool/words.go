@@ -98,7 +98,7 @@ func (p *Pool) doubt(w *worker, settle func(*chores), v verdict) {
 			w.ask()
 		}
 		if now, since := w.ctl.Slot(0); settle != nil && !w.halts && (now != id || since == 0) {
-			w.hung = nil // it may have begun another by then
+			w.hung, w.mark = nil, 0 // it may have begun another by then
 		}
 		var do chores
 		p.mu.Lock()
@@ -129,6 +129,7 @@ func (w *worker) askStack() *tandem.Stack {
 	if w.dump == 0 || len(w.threads) == 0 || w.threads[0].State == "T" {
 		return nil
 	}
+	w.mark = mark + 1
 	w.asking.Add(1)
 	defer w.asking.Add(-1)
 	if !w.process.Ask(w.dump, thread(w.threads)) && !w.process.Ask(w.dump, w.threads[0].ID) { // a thread may have ended since it was seen
@@ -178,6 +179,11 @@ func thread(all []tandem.ThreadView) int {
 func (w *worker) lastWords(x proc.Exit) *tandem.Stack {
 	if w.hung != nil {
 		return w.hung
+	}
+	if w.mark > 0 {
+		if s := evidence.Hung(w.said.Since(w.mark - 1)); s != nil { // it took longer to answer than we waited
+			return s
+		}
 	}
 	e := exitOf(x)
 	if s := evidence.Find(w.said.Text(), e); s != nil {
