@@ -5,6 +5,7 @@ PYTHONS ?= $(PYTHON) python3.9 python3.10 python3.12 python3.13 python3.14
 CACHE  := .cache
 VENV   := $(CACHE)/venv
 GOLANGCI := $(CACHE)/golangci-lint
+GOTESTSUM := $(CACHE)/gotestsum
 PILLOW := pillow==11.3.0
 
 .DEFAULT_GOAL := help
@@ -30,9 +31,11 @@ $(VENV)/.ready:
 	then touch $@; \
 	else rm -rf $(VENV); echo "Pillow could not be installed (see $(CACHE)/venv.log): the demo uses Tandem's own image code"; fi
 
-test: chromium redis ## every test: Go with the race detector, Python, the flows of examples/
+test: chromium redis ## every test: Go with the race detector, Python, the flows of examples/; the end lists what was not tested
 	$(GO) vet ./...
-	$(GO) test -race -timeout 10m ./...
+	@test -x $(GOTESTSUM) || GOBIN=$(abspath $(CACHE)) $(GO) install gotest.tools/gotestsum@v1.13.0 || true
+	@if [ -x $(GOTESTSUM) ]; then $(GOTESTSUM) --format standard-quiet -- -race -timeout 10m ./...; \
+	else echo "gotestsum could not be installed: skipped tests are not listed"; $(GO) test -race -timeout 10m ./...; fi
 	$(GO) test -run TestEveryDeathHasItsReport ./internal/procpool # the race detector keeps the runtime from finding deadlocks, so once without
 	cd bench && $(GO) vet . && $(GO) test -timeout 5m ./...
 	@$(PYTHON) -c "" || { echo "$(PYTHON) does not run: the tests of sdk/python were NOT run"; exit 1; }

@@ -57,7 +57,7 @@ tandem profile and tandem compare measure instead of asking.`,
 	s.StringVar(&f.share, "share", "", "data that every task needs to see, for example 256MB")
 	s.IntVar(&f.atOnce, "at-once", 1000, "how many tasks there are at the same time")
 	s.BoolVar(&f.json, "json", false, "print one JSON document")
-	s.Lookup("cpu").DefValue, s.Lookup("waits").DefValue = "", ""
+	s.Lookup("cpu").DefValue, s.Lookup("waits").DefValue = "0", "0"
 	return c
 }
 

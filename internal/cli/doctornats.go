@@ -27,7 +27,7 @@ func clusterFindings(ctx context.Context, l link) []finding {
 		}
 		return []finding{reach}
 	}
-	defer e.Close()
+	defer func() { _ = e.Close() }()
 	f, err := e.Facts(ctx)
 	where := f.Server
 	if f.Cluster != "" {

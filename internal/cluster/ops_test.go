@@ -161,13 +161,13 @@ func TestPriority(t *testing.T) {
 	if err := stop(); err != nil { // nothing runs any more
 		t.Error(err)
 	}
-	first, last, between := -1, -1, 0
 	close(order)
 	var all []string
 	for r := range order {
 		all = append(all, r)
 	}
-	first = slices.Index(all, "high")
+	first := slices.Index(all, "high")
+	last, between := first, 0
 	for i, r := range all {
 		if r == "high" {
 			last = i

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"tandem"
@@ -138,31 +139,42 @@ func (i Isolation) Check() error {
 	return nil
 }
 
-// lookUser finds a user by name or number, as the system does. It does not use os/user: that links the C library, and with it the runtime of a Go worker, which
-// may be this very program, would no longer find a deadlock.
+// lookUser finds a user by name or number, as the system does, and remembers whom it has found: it may have to start a program for that. It does not use os/user:
+// that links the C library, and with it the runtime of a Go worker, which may be this very program, would no longer find a deadlock.
 func lookUser(name string) (uid, gid int, err error) {
+	if ids, ok := users.Load(name); ok {
+		known := ids.([2]int)
+		return known[0], known[1], nil
+	}
 	n, nerr := strconv.Atoi(name)
 	number := nerr == nil && n >= 0 && n < math.MaxInt32
-	lines, _ := os.ReadFile("/etc/passwd")
-	if out, err := exec.Command("getent", "passwd", "--", name).Output(); err == nil { // users of a directory service, too
-		lines = append(lines, out...)
-	}
-	for line := range strings.Lines(string(lines)) {
-		f := strings.Split(strings.TrimSuffix(line, "\n"), ":")
-		if len(f) < 4 || f[0] != name && (!number || f[2] != name) {
-			continue
+	file := func() ([]byte, error) { return os.ReadFile("/etc/passwd") }
+	service := exec.Command("getent", "passwd", "--", name).Output // users of a directory service, too
+	for _, read := range []func() ([]byte, error){file, service} {
+		text, _ := read()
+		for line := range strings.Lines(string(text)) {
+			f := strings.Split(strings.TrimSuffix(line, "\n"), ":")
+			if len(f) < 4 || f[0] != name && (!number || f[2] != name) {
+				continue
+			}
+			uid, err = strconv.Atoi(f[2])
+			if err == nil {
+				gid, err = strconv.Atoi(f[3])
+			}
+			if err == nil {
+				users.Store(name, [2]int{uid, gid})
+			}
+			return uid, gid, err
 		}
-		uid, err = strconv.Atoi(f[2])
-		if err == nil {
-			gid, err = strconv.Atoi(f[3])
-		}
-		return uid, gid, err
 	}
 	if number {
+		users.Store(name, [2]int{n, n})
 		return n, n, nil // a number needs no name
 	}
 	return 0, 0, invalid("user", "there is no user "+strconv.Quote(name), "name one of /etc/passwd, or give a number")
 }
+
+var users sync.Map // name to user and group
 
 // Reaches says whether a file lies below one of the directories of the sandbox's reading list, of which system is a part; links are followed.
 func (i Isolation) Reaches(file string) bool {

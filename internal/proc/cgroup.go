@@ -274,7 +274,7 @@ func (g *group) in(h *hierarchy) (*part, error) {
 		dir := filepath.Join(r.dir, itoa(r.next))
 		if err = os.Mkdir(dir, 0o755); err == nil {
 			var procs *os.File
-			if procs, err = os.OpenFile(dir+"/cgroup.procs", os.O_WRONLY, 0); err == nil {
+			if procs, err = os.OpenFile(h.members(dir), os.O_WRONLY, 0); err == nil {
 				r.live++
 				g.parts = append(g.parts, part{h: h, dir: dir, procs: procs})
 				return &g.parts[len(g.parts)-1], nil
@@ -288,6 +288,17 @@ func (g *group) in(h *hierarchy) (*part, error) {
 		delete(groups.runs, h)
 	}
 	return nil, err
+}
+
+// members is the list of a group that a process joins by. In version 1 it is the list of threads: a process that has but one and writes itself into it moves
+// at once, where cgroup.procs first waits until nobody on the machine forks, for which the kernel needs an RCU grace period of 5 to 25 ms.
+func (h *hierarchy) members(dir string) string {
+	if tasks := dir + "/tasks"; h.version == 1 {
+		if _, err := os.Stat(tasks); err == nil {
+			return tasks
+		}
+	}
+	return dir + "/cgroup.procs"
 }
 
 func write(file string, n int64) error { return os.WriteFile(file, []byte(itoa(int(n))), 0) }

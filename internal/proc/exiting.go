@@ -4,7 +4,25 @@ import (
 	"bytes"
 	"os"
 	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
+
+// look is the pause between two looks at a process. It is the thread that sleeps, not the goroutine: a timer of the Go scheduler may take a millisecond.
+const look = 20 * time.Microsecond
+
+// ExitingWithin waits until the kernel says that the process is on its way out, but no longer than limit, and tells whether it has said so.
+func (p *Process) ExitingWithin(limit time.Duration) bool {
+	for end := time.Now().Add(limit); !p.Exiting(); {
+		if time.Now().After(end) {
+			return false
+		}
+		pause := unix.NsecToTimespec(int64(look))
+		_ = unix.Nanosleep(&pause, nil)
+	}
+	return true
+}
 
 // Exiting asks the kernel whether the process is on its way out; its memory may still be there, and its exit not known.
 func (p *Process) Exiting() bool {

@@ -11,6 +11,11 @@ func (p *Process) RSS() int64 {
 	return kilobytes("/proc/"+strconv.Itoa(p.pid)+"/status", "VmRSS:") << 10
 }
 
+// PageTables is how much memory the kernel needs to know where the process's memory is, in bytes: what a fork of it costs at once. 0 when it is gone.
+func (p *Process) PageTables() int64 {
+	return kilobytes("/proc/"+strconv.Itoa(p.pid)+"/status", "VmPTE:") << 10
+}
+
 // FreeMemory is what the machine could give without paging, in bytes; 0 when it is not known.
 func FreeMemory() int64 { return kilobytes("/proc/meminfo", "MemAvailable:") << 10 }
 

@@ -72,6 +72,7 @@ func (e Exit) Reason() string {
 type Process struct {
 	cmd    *exec.Cmd
 	held   *held // nil when it was started directly
+	forked bool  // from a template
 	keep   bool  // its tree outlives it, until Kill
 	pid    int
 	done   chan struct{}
@@ -253,6 +254,9 @@ func (p *Process) reap() {
 		p.exit.MaxRSS = ru.Maxrss << 10
 	}
 }
+
+// Forked says whether it was forked from a template.
+func (p *Process) Forked() bool { return p.forked }
 
 // PID is the process's id.
 func (p *Process) PID() int { return p.pid }

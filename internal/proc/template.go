@@ -52,7 +52,7 @@ func (t *Template) Ask(word []byte, limit time.Duration) (answer []byte, ok bool
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	_ = t.line.SetDeadline(time.Now().Add(limit))
-	defer t.line.SetDeadline(time.Time{})
+	defer func() { _ = t.line.SetDeadline(time.Time{}) }()
 	if _, err := t.line.Write(word); err != nil {
 		return nil, false
 	}
@@ -77,7 +77,7 @@ func (t *Template) Fork(spec Spec) (*Process, error) {
 	if spec.Stdin != nil {
 		cmd.Stdin = spec.Stdin
 	}
-	p := &Process{cmd: cmd, cage: &plan{}, report: t.report, memory: t.memory, done: make(chan struct{}), gone: make(chan struct{}), doomed: make(chan struct{})}
+	p := &Process{cmd: cmd, forked: true, cage: &plan{}, report: t.report, memory: t.memory, done: make(chan struct{}), gone: make(chan struct{}), doomed: make(chan struct{})}
 	out, closeChild, err := p.pipes(spec.Output)
 	if err == nil {
 		p.held, p.pid, err = t.fork(cmd, word)

@@ -326,6 +326,7 @@ func (w *worker) bury() {
 	w.words.Wait()
 	stack := w.lastWords(exit)
 	var do chores
+	free := proc.FreeMemory()
 	p.mu.Lock()
 	p.stats.CPU += exit.CPU
 	p.delist(w)
@@ -343,7 +344,7 @@ func (w *worker) bury() {
 	hurt := p.inherit(w, exit, stack, &do)
 	died := p.tally(w, exit, hurt || held && !w.draining || w.reason != nil)
 	if died {
-		p.provide()
+		p.provide(free)
 	}
 	died = w.worthReport(died)
 	w.flushClosed()

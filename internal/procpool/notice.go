@@ -19,10 +19,7 @@ func (w *worker) attend() {
 	select {
 	case <-w.process.Gone():
 	case <-w.noticed:
-		for end := time.Now().Add(dying); !w.process.Exiting() && time.Now().Before(end); {
-			time.Sleep(50 * time.Microsecond)
-		}
-		if w.process.Exiting() {
+		if w.process.ExitingWithin(dying) {
 			w.fell()
 		}
 		<-w.process.Gone()
@@ -38,11 +35,12 @@ func (w *worker) fell() {
 	p := w.p
 	p.mu.Lock()
 	w.dying = arena.Now()
-	if !w.dead && w.halts && !w.recalled && !p.cfg.Once && (w.busy() || p.harmless(w)) {
+	alive, news := !w.dead, !w.dead && !w.retired
+	p.leave(w) // first, or it would have the most room for what is taken back from it
+	if alive && w.halts && !w.recalled && !p.cfg.Once && (w.busy() || p.harmless(w)) {
+		w.held = w.inflight > w.abandoned
 		p.recall(w, &do)
 	}
-	news := !w.dead && !w.retired
-	p.leave(w)
 	p.mu.Unlock()
 	if news {
 		p.event(w.number, "idle", "draining", "the kernel is ending it")

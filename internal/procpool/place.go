@@ -75,40 +75,38 @@ func (p *Pool) begin(ctx context.Context, n int, at *supervise.Place) (w *worker
 	for {
 		p.mu.Lock()
 		turn := p.turn
-		wait, yes := at.Pending(now()), false
-		if wait == 0 {
-			yes, wait = p.sup.May(n, now())
+		begun = now()
+		wait, yes := at.Pending(begun), false
+		if wait == 0 || p.stocked() {
+			yes, wait = p.sup.May(n, begun)
+		}
+		if yes && ctx.Err() == nil {
+			w = p.spare(n, at)
+			yes = w != nil || at.Pending(begun) == 0
 		}
 		p.mu.Unlock()
-		if yes {
-			break
+		switch {
+		case ctx.Err() != nil:
+			return nil, 0, nil
+		case w != nil:
+			return w, begun, nil
+		case yes:
+			life := at.Start(begun)
+			if life == nil {
+				panic("procpool: a second worker for " + p.cfg.Step + "/" + strconv.Itoa(n+1)) // a mistake in this package
+			}
+			w, err = p.start(ctx, n, life, "", nil)
+			if ctx.Err() != nil && w == nil {
+				return nil, begun, nil
+			}
+			return w, begun, err
 		}
 		select {
 		case <-time.After(wait + time.Millisecond):
 		case <-turn:
 		case <-ctx.Done():
-			return nil, 0, nil
 		}
 	}
-	if ctx.Err() != nil {
-		return nil, 0, nil
-	}
-	begun = now()
-	if w = p.spare(n); w != nil {
-		if !at.Adopt(w.life, begun) {
-			panic("procpool: a spare beside a worker for " + p.cfg.Step + "/" + strconv.Itoa(n+1)) // a mistake in this package
-		}
-		return w, begun, nil
-	}
-	life := at.Start(begun)
-	if life == nil {
-		panic("procpool: a second worker for " + p.cfg.Step + "/" + strconv.Itoa(n+1)) // a mistake in this package
-	}
-	w, err = p.start(ctx, n, life, "", nil)
-	if ctx.Err() != nil && w == nil {
-		return nil, begun, nil
-	}
-	return w, begun, err
 }
 
 // admit lets a started worker take tasks, unless there are to be fewer by now. In mode auto an async handler may need fewer of them.
@@ -211,7 +209,7 @@ func (w *worker) ending() supervise.Ending {
 	switch {
 	case w.retired && w.reason == nil, w.byUser:
 		return supervise.Meant
-	case w.inflight > 0:
+	case w.inflight > 0, w.held:
 		return supervise.Charged
 	case w.served:
 		return supervise.Unnamed

@@ -130,15 +130,15 @@ type Pool struct {
 	memory   evidence.Memory
 	roll     roll
 
-	numbers   []bool // of workers, those in use
-	spares    []*worker
-	keepers   int              // goroutines that see to spares
-	boot      time.Duration    // of the last worker that was started
-	sparable  bool             // there is memory for a spare
-	templates []*proc.Template // to be closed when no worker is left
-	current   *proc.Template   // the one to fork from; nil while there is none
-	bred      chan struct{}    // closed when current or noFork is settled
-	noFork    bool
+	numbers    []bool // of workers, those in use
+	spares     []*worker
+	restock    time.Duration    // no spare is started before
+	keepers    int              // goroutines that see to spares
+	spareCosts int64            // memory of a spare that is worth it; 0 when none is
+	templates  []*proc.Template // to be closed when no worker is left
+	current    *proc.Template   // the one to fork from; nil while there is none
+	bred       chan struct{}    // closed when current or noFork is settled
+	noFork     bool
 
 	booting sync.Mutex // guards what follows
 	tried   bool       // it is known whether the limit of memory keeps workers from starting
@@ -170,7 +170,7 @@ func (p *Pool) Run(ctx context.Context) error {
 		p.owned.Go(func() { p.breed(ctx) })
 	}
 	p.fit()
-	p.provide()
+	p.provide(0)
 	p.mu.Unlock()
 
 	var err error

@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"time"
 
-	"tandem/internal/proc"
 	"tandem/internal/supervise"
 )
 
@@ -16,6 +15,8 @@ const (
 	breath    = 10 * time.Millisecond
 	// The share of the free memory that a spare which nobody asked for may take.
 	spareShare = 20
+	// What a forked worker and the process above it have of their own while they do nothing, but for their page tables.
+	forkedCosts = 8 << 20
 )
 
 func itoa(n int) string { return strconv.Itoa(n) }
@@ -61,31 +62,41 @@ func (w *worker) resign() {
 	}
 }
 
-// spare takes a ready worker for a place; nil when there is none. The mutex is not held.
-func (p *Pool) spare(place int) *worker {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+// stocked says whether a spare is ready. The mutex is held.
+func (p *Pool) stocked() bool {
+	return slices.ContainsFunc(p.spares, func(w *worker) bool { return !w.dead })
+}
+
+// spare takes a ready worker for a place, which need not wait for it: whoever keeps spares waits in its stead. Nil when there is none. The mutex is held.
+func (p *Pool) spare(n int, at *supervise.Place) *worker {
 	for len(p.spares) > 0 {
 		w := p.spares[0]
 		p.spares = p.spares[1:]
-		if !w.dead {
-			w.place = place
-			close(w.taken)
-			return w
+		if w.dead {
+			continue
 		}
+		pause, ok := at.Adopt(w.life, now())
+		if !ok {
+			panic("procpool: a spare beside a worker for " + p.cfg.Step + "/" + strconv.Itoa(n+1)) // a mistake in this package
+		}
+		p.restock = max(p.restock, now()+pause)
+		w.place = n
+		close(w.taken)
+		return w
 	}
 	return nil
 }
 
-// provide sees to it that as many spares are kept as are wanted. A pool that was not told how many keeps one from the first death on, when its workers take
-// long to start and the memory is there. The mutex is held.
-func (p *Pool) provide() {
+// provide sees to it that as many spares are kept as are wanted; free is the memory there is. A pool that was not told how many keeps one from the first death
+// on, if the memory is there and its workers are forked, for then a spare is cheap, or take long to start. The mutex is held.
+func (p *Pool) provide(free int64) {
 	if p.run == nil || p.ended || p.gaveUp {
 		return
 	}
 	want := p.cfg.Spares
-	if want == 0 && p.current == nil && p.stats.Crashes+p.stats.Losses > 0 && p.boot >= slowStart && p.sparable {
+	if want == 0 && p.stats.Crashes+p.stats.Losses > 0 && p.spareCosts > 0 && p.spareCosts < free/spareShare {
 		want = 1
+		p.restock = max(p.restock, now()+breath) // the worker that takes the dead one's place comes first
 	}
 	for ; p.keepers < want; p.keepers++ {
 		p.owned.Go(func() { p.keep(p.run) })
@@ -97,11 +108,18 @@ func (p *Pool) keep(ctx context.Context) {
 	var at supervise.Place
 	for ctx.Err() == nil {
 		p.mu.Lock()
-		turn, closed := p.turn, p.sup.Breaker() == supervise.Closed
+		turn, closed, rest := p.turn, p.sup.Breaker() == supervise.Closed, p.restock-now()
 		p.mu.Unlock()
 		if !closed { // the places find out whether workers can be had
 			select {
 			case <-turn:
+			case <-ctx.Done():
+			}
+			continue
+		}
+		if rest > 0 {
+			select {
+			case <-time.After(rest):
 			case <-ctx.Done():
 			}
 			continue
@@ -160,10 +178,16 @@ func (p *Pool) stored(ctx context.Context, w *worker) (taken bool) {
 	return false
 }
 
-// timed notes what it took to start a worker, and whether there is memory for one more.
+// timed notes what it took to start a worker by itself: one that takes long is worth a spare.
 func (p *Pool) timed(w *worker, took time.Duration) {
-	sparable := p.cfg.Spares == 0 && took >= slowStart && w.process.RSS() < proc.FreeMemory()/spareShare
+	if p.cfg.Spares != 0 || w.process.Forked() {
+		return
+	}
+	var costs int64
+	if took >= slowStart {
+		costs = w.process.RSS()
+	}
 	p.mu.Lock()
-	p.boot, p.sparable = took, sparable
+	p.spareCosts = costs
 	p.mu.Unlock()
 }

@@ -79,16 +79,21 @@ func TestASpareTakesThePlaceOfTheDead(t *testing.T) {
 	}
 }
 
-// Who does not say how many gets a spare when starting takes long and workers do die, not before.
-func TestASpareWhereStartingTakesLong(t *testing.T) {
+// Who does not say how many gets a spare when it is cheap or starting takes long, and workers do die, not before.
+func TestASpareWhereItIsWorthOne(t *testing.T) {
 	for _, c := range []struct {
 		name, source string
+		fork         bool
 		spares       int
 		want         bool
-	}{{"slow", "import time; time.sleep(0.15)\n", 0, true}, {"slow, none wanted", "import time; time.sleep(0.15)\n", -1, false}, {"quick", "", 0, false}} {
+	}{{"slow", "import time; time.sleep(0.15)\n", false, 0, true}, {"slow, none wanted", "import time; time.sleep(0.15)\n", false, -1, false}, {"quick", "", false, 0, false},
+		{"forked", "", true, 0, true}, {"forked, none wanted", "", true, -1, false}} {
 		t.Run(c.name, func(t *testing.T) {
 			cfg := pyConfig(t, "")
-			cfg.Template, cfg.Handler, cfg.Workers, cfg.Spares = nil, "slow.py:f", 1, c.spares
+			cfg.Handler, cfg.Workers, cfg.Spares, cfg.MustFork = "slow.py:f", 1, c.spares, c.fork
+			if !c.fork {
+				cfg.Template = nil
+			}
 			source := c.source + "import os\ndef f(x):\n    if x == 'die': os._exit(1)\n    return x\n"
 			if err := os.WriteFile(filepath.Join(cfg.Home, "slow.py"), []byte(source), 0o644); err != nil {
 				t.Fatal(err)
@@ -102,7 +107,7 @@ func TestASpareWhereStartingTakesLong(t *testing.T) {
 			}
 			if c.name == "quick" {
 				p.mu.Lock()
-				p.boot = min(p.boot, slowStart-1) // on a machine that is busy nothing starts quickly
+				p.spareCosts = 0 // on a machine that is busy nothing starts quickly
 				p.mu.Unlock()
 			}
 			call(t, p, "die")
@@ -114,5 +119,39 @@ func TestASpareWhereStartingTakesLong(t *testing.T) {
 				t.Errorf("a spare: %v, want %v", got, c.want)
 			}
 		})
+	}
+}
+
+// What waits in a worker that dies goes elsewhere, and not back into it because it has room now.
+func TestWhatADyingWorkerHoldsGoesElsewhere(t *testing.T) {
+	cfg := testConfig("behave")
+	cfg.Workers = 1
+	p := started(t, cfg)
+	p.mu.Lock()
+	w := p.workers[0]
+	p.mu.Unlock()
+	var tasks []*tandem.Task
+	ended := &counter{want: 2, done: make(chan struct{})}
+	for _, item := range []string{"sleep 1m", "sleep 1ms"} {
+		tasks = append(tasks, &tandem.Task{ID: item, Value: tandem.TextValue(item), Owner: ended})
+	}
+	if n, err := p.Submit(t.Context(), tasks); n != 2 || err != nil {
+		t.Fatal(n, err)
+	}
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		if _, since := w.ctl.Slot(0); since != 0 {
+			break
+		}
+	}
+	w.fell() // as if its page had been marked
+	p.mu.Lock()
+	if w.inflight != 1 || w.slots[0].task != tasks[0] {
+		t.Errorf("%d tasks are in the worker that dies", w.inflight)
+	}
+	p.mu.Unlock()
+	_ = syscall.Kill(w.process.PID(), syscall.SIGKILL)
+	<-ended.done
+	if a, b := tasks[0].Result, tasks[1].Result; a.Outcome != tandem.Crashed || b.Outcome != tandem.OK || tasks[1].Attempts != 1 {
+		t.Errorf("%s and %s after %d attempts: %v, %v", a.Outcome, b.Outcome, tasks[1].Attempts, a.Err, b.Err)
 	}
 }

@@ -18,11 +18,16 @@ const maxTemplates = 5
 func (p *Pool) breed(ctx context.Context) {
 	for n := 1; ; n++ {
 		t, why := p.template(ctx)
+		var costs int64
+		if t != nil {
+			costs = forkedCosts + 2*t.PageTables()
+		}
 		p.mu.Lock()
 		if t != nil {
 			p.templates = append(p.templates, t)
 		}
 		p.current, p.noFork = t, t == nil
+		p.spareCosts = costs
 		close(p.bred)
 		p.mu.Unlock()
 		if t == nil {

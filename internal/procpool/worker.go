@@ -58,6 +58,7 @@ type worker struct {
 	idleEnd   bool              // it goes because there is nothing to do
 	spared    time.Duration     // it is not recycled before
 	resigned  bool              // its number may be another's
+	held      bool              // it had tasks when the kernel was seen to end it
 	dying     int64             // when the kernel was seen to end it; 0 before
 	suspect   bool              // an item's time is up in it, or it is silent: it is asked where it is, then killed
 	answered  chan struct{}     // closed when it was asked where it is, because a handler ran on after its time was up; nil before

@@ -9,7 +9,7 @@ import (
 )
 
 // kill moves a leased entry to the dead letters.
-func (q *Memory) kill(e *entry, reason string, now time.Time) error {
+func (q *Memory) kill(e *entry, reason string, now time.Duration) error {
 	if len(q.dead) >= tandem.MaxDead {
 		return tandem.ErrFull
 	}
@@ -19,8 +19,8 @@ func (q *Memory) kill(e *entry, reason string, now time.Time) error {
 	return nil
 }
 
-func (q *Memory) bury(e *entry, reason string, now time.Time) {
-	q.dead = append(q.dead, tandem.DeadMessage{Message: e.m, Attempts: e.attempt, Reason: reason, Time: now})
+func (q *Memory) bury(e *entry, reason string, now time.Duration) {
+	q.dead = append(q.dead, tandem.DeadMessage{Message: e.m, Attempts: int(e.attempt), Reason: reason, Time: time.Now()})
 	q.left(e, now)
 }
 
@@ -28,7 +28,7 @@ func (q *Memory) bury(e *entry, reason string, now time.Time) {
 func (q *Memory) Dead(_ context.Context, most int) ([]tandem.DeadMessage, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.expire(time.Now())
+	q.expire(q.now())
 	return slices.Clone(q.dead[:min(most, len(q.dead))]), nil
 }
 
@@ -57,7 +57,7 @@ func (q *Memory) Revive(ctx context.Context, id string) error {
 }
 
 func (q *Memory) exhume(id string) (tandem.DeadMessage, error) {
-	q.expire(time.Now())
+	q.expire(q.now())
 	i := slices.IndexFunc(q.dead, func(d tandem.DeadMessage) bool { return d.ID == id })
 	if i < 0 {
 		return tandem.DeadMessage{}, &tandem.Error{Op: "find the dead letter", On: id, Kind: tandem.KindInvalid, Message: "there is none of this ID in queue " + q.cfg.Name}

@@ -2,25 +2,39 @@ package queue
 
 import "container/heap"
 
-// line is a list of entries, linked through themselves: whatever stands in one can leave it at once.
+// place is where an entry stands.
+type place uint8
+
+const (
+	nowhere place = iota // delayed, behind its key, or gone
+	isReady
+	isLeased
+)
+
+// line is a list of entries, linked through themselves: whatever stands in one can leave it at once, and many that stand together move together.
 type line struct {
+	is          place
 	first, last *entry
 	n           int
 }
 
-func (l *line) push(e *entry) {
-	e.in, e.prev, e.next = l, l.last, nil
+func (l *line) push(e *entry) { l.join(e, e, 1) }
+
+// join appends a chain of n entries whose links to one another, and whose places, are right.
+func (l *line) join(first, last *entry, n int) {
+	first.in = l.is
+	first.prev, last.next = l.last, nil
 	if l.last == nil {
-		l.first = e
+		l.first = first
 	} else {
-		l.last.next = e
+		l.last.next = first
 	}
-	l.last = e
-	l.n++
+	l.last = last
+	l.n += n
 }
 
 func (l *line) unshift(e *entry) {
-	e.in, e.prev, e.next = l, nil, l.first
+	e.in, e.prev, e.next = l.is, nil, l.first
 	if l.first == nil {
 		l.last = e
 	} else {
@@ -31,27 +45,33 @@ func (l *line) unshift(e *entry) {
 }
 
 func (l *line) remove(e *entry) {
-	if e.prev == nil {
-		l.first = e.next
+	e.in = nowhere
+	l.cut(e, e, 1)
+}
+
+// cut takes a chain of n entries out. Its links to what stood beside it go: an entry that somebody keeps would otherwise keep all that came after it.
+func (l *line) cut(first, last *entry, n int) {
+	if first.prev == nil {
+		l.first = last.next
 	} else {
-		e.prev.next = e.next
+		first.prev.next = last.next
 	}
-	if e.next == nil {
-		l.last = e.prev
+	if last.next == nil {
+		l.last = first.prev
 	} else {
-		e.next.prev = e.prev
+		last.next.prev = first.prev
 	}
-	e.in, e.prev, e.next = nil, nil, nil
-	l.n--
+	first.prev, last.next = nil, nil
+	l.n -= n
 }
 
 // delays are entries by the end of their delay.
 type delays []*entry
 
 func (d delays) Len() int           { return len(d) }
-func (d delays) Less(i, j int) bool { return d[i].due.Before(d[j].due) }
-func (d delays) Swap(i, j int)      { d[i], d[j] = d[j], d[i]; d[i].index, d[j].index = i, j }
-func (d *delays) Push(x any)        { e := x.(*entry); e.index = len(*d); *d = append(*d, e) }
+func (d delays) Less(i, j int) bool { return d[i].due < d[j].due }
+func (d delays) Swap(i, j int)      { d[i], d[j] = d[j], d[i]; d[i].index, d[j].index = int32(i), int32(j) }
+func (d *delays) Push(x any)        { e := x.(*entry); e.index = int32(len(*d)); *d = append(*d, e) }
 func (d *delays) Pop() any {
 	old := *d
 	e := old[len(old)-1]

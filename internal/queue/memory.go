@@ -16,51 +16,55 @@ import (
 
 // Memory is a tandem.Queue in memory. Make one with New.
 type Memory struct {
-	cfg tandem.QueueConfig
+	cfg   tandem.QueueConfig
+	start time.Time // moments are durations since then: three words less in each entry, and one look at one clock
 
 	mu      sync.Mutex
 	changed sync.Cond // something is ready, there is room, or the queue is closed
 	takers  int       // waiting for something to be ready
 	putters int       // waiting for room
 	alarm   *time.Timer
+	armed   time.Duration // when it rings; zero: it does not
 
 	ready   line // to be handed out, the oldest first
 	leased  line // by deadline: every lease is as long as any other
 	delayed delays
-	keys    map[string]*line     // of a queue in order: what waits behind the first of its key
-	known   map[string]time.Time // when an ID was last put
-	recent  []seen               // what known holds, the oldest first
-	n       int                  // ready, delayed, leased and waiting behind their key
-	waiting int                  // of those, behind their key
+	keys    map[string]*line         // of a queue in order: what waits behind the first of its key
+	known   map[string]time.Duration // when an ID was last put
+	recent  []seen                   // what known holds, the oldest first
+	n       int                      // ready, delayed, leased and waiting behind their key
+	waiting int                      // of those, behind their key
 	bytes   int64
 	dead    []tandem.DeadMessage
 	serial  int64
 	closed  bool
 }
 
-// entry is a message and where it stands.
+// entry is a message and where it stands. All of a Put are one allocation: what they need counts, for it is the collector that this queue spends most of its time in.
 type entry struct {
 	m          tandem.Message
-	born, due  time.Time // due: the deadline of the lease, or the end of the delay
-	attempt    int
-	generation int // of leases: an old one no longer counts
+	born, due  time.Duration // due: the deadline of the lease, or the end of the delay
 	cause      string
-	in         *line // that it stands in; nil when it is in none
 	prev, next *entry
-	index      int // in delays
+	attempt    int32
+	generation int32 // of leases: an old one no longer counts
+	index      int32 // in delays
+	in         place
 }
 
 type seen struct {
 	id string
-	at time.Time
+	at time.Duration
 }
 
 // New makes an empty queue.
 func New(cfg tandem.QueueConfig) *Memory {
-	q := &Memory{cfg: WithDefaults(cfg), keys: map[string]*line{}, known: map[string]time.Time{}}
+	q := &Memory{cfg: WithDefaults(cfg), start: time.Now(), keys: map[string]*line{}, known: map[string]time.Duration{}, ready: line{is: isReady}, leased: line{is: isLeased}}
 	q.changed.L = &q.mu
 	return q
 }
+
+func (q *Memory) now() time.Duration { return time.Since(q.start) }
 
 // WithDefaults is cfg with what its zero values mean.
 func WithDefaults(cfg tandem.QueueConfig) tandem.QueueConfig {
@@ -92,7 +96,7 @@ func (q *Memory) TryPut(ctx context.Context, m tandem.Message) error {
 func (q *Memory) put(ctx context.Context, messages []tandem.Message, wait bool) error {
 	slab := make([]entry, len(messages))
 	names := q.names(messages)
-	now := time.Now()
+	now := q.now()
 	defer func() {
 		if q.takers > 0 {
 			q.changed.Broadcast()
@@ -114,7 +118,7 @@ func (q *Memory) put(ctx context.Context, messages []tandem.Message, wait bool) 
 			if err := q.wait(ctx, &q.putters); err != nil {
 				return err
 			}
-			now = time.Now()
+			now = q.now()
 		}
 		if q.closed {
 			return tandem.ErrClosed
@@ -123,7 +127,7 @@ func (q *Memory) put(ctx context.Context, messages []tandem.Message, wait bool) 
 			continue
 		}
 		e := &slab[i]
-		e.m, e.born, e.index = *m, now, -1
+		e.m, e.born = *m, now
 		if e.m.ID == "" {
 			e.m.ID = names.next()
 		}
@@ -135,7 +139,7 @@ func (q *Memory) put(ctx context.Context, messages []tandem.Message, wait bool) 
 }
 
 // admit finds an entry its place: behind its key, among the delayed, or ready.
-func (q *Memory) admit(e *entry, now time.Time) {
+func (q *Memory) admit(e *entry, now time.Duration) {
 	if q.cfg.Ordered && e.m.Key != "" {
 		if behind, busy := q.keys[e.m.Key]; busy {
 			if behind == nil {
@@ -152,17 +156,19 @@ func (q *Memory) admit(e *entry, now time.Time) {
 }
 
 // offer makes an entry ready now or when its delay is over.
-func (q *Memory) offer(e *entry, now time.Time) {
-	if e.m.NotBefore.After(now) {
-		e.due = e.m.NotBefore
-		q.delayed.push(e)
-		return
+func (q *Memory) offer(e *entry, now time.Duration) {
+	if !e.m.NotBefore.IsZero() {
+		if wait := time.Until(e.m.NotBefore); wait > 0 {
+			e.due = now + wait
+			q.delayed.push(e)
+			return
+		}
 	}
 	q.ready.push(e)
 }
 
 // left lets an entry go that is done or dead, and brings up the next of its key.
-func (q *Memory) left(e *entry, now time.Time) {
+func (q *Memory) left(e *entry, now time.Duration) {
 	q.n--
 	q.bytes -= int64(len(e.m.Body))
 	if !q.cfg.Ordered || e.m.Key == "" {
@@ -180,10 +186,10 @@ func (q *Memory) left(e *entry, now time.Time) {
 }
 
 // repeated tells whether the id came within the window, and notes it.
-func (q *Memory) repeated(id string, now time.Time) bool {
+func (q *Memory) repeated(id string, now time.Duration) bool {
 	old := 0
-	for old < len(q.recent) && now.Sub(q.recent[old].at) > q.cfg.Dedupe {
-		if q.known[q.recent[old].id].Equal(q.recent[old].at) {
+	for old < len(q.recent) && now-q.recent[old].at > q.cfg.Dedupe {
+		if q.known[q.recent[old].id] == q.recent[old].at {
 			delete(q.known, q.recent[old].id)
 		}
 		old++
@@ -197,44 +203,53 @@ func (q *Memory) repeated(id string, now time.Time) bool {
 	return false
 }
 
-// names of messages that came without one: all of a batch are cut from one text.
+// names of messages that came without one: all of a batch are cut from one text, and as long as one another.
 type names struct {
-	text string
-	ends []int
-	at   int
+	text  string
+	width int
 }
 
 func (q *Memory) names(messages []tandem.Message) (n names) {
-	var b []byte
+	unnamed := 0
 	for i := range messages {
-		if messages[i].ID != "" {
-			continue
+		if messages[i].ID == "" {
+			unnamed++
 		}
-		q.serial++
-		b = strconv.AppendInt(append(b, 'm'), q.serial, 36)
-		n.ends = append(n.ends, len(b))
 	}
-	n.text = string(b)
-	return n
+	if unnamed == 0 {
+		return n
+	}
+	var digits [16]byte
+	width := len(strconv.AppendInt(digits[:0], q.serial+int64(unnamed), 36))
+	text := make([]byte, 0, unnamed*(width+1))
+	for range unnamed {
+		q.serial++
+		number := strconv.AppendInt(digits[:0], q.serial, 36)
+		text = append(text, 'm')
+		for range width - len(number) {
+			text = append(text, '0')
+		}
+		text = append(text, number...)
+	}
+	return names{string(text), width + 1}
 }
 
-func (n *names) next() string {
-	from := n.at
-	n.at, n.ends = n.ends[0], n.ends[1:]
-	return n.text[from:n.at]
+func (n *names) next() (name string) {
+	name, n.text = n.text[:n.width], n.text[n.width:]
+	return name
 }
 
 // Stats is tandem.Queue's.
 func (q *Memory) Stats(context.Context) (tandem.QueueStats, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	now := time.Now()
+	now := q.now()
 	q.expire(now)
 	s := tandem.QueueStats{Delayed: len(q.delayed), Leased: q.leased.n, Dead: len(q.dead), Bytes: q.bytes}
 	s.Ready = q.n - s.Delayed - s.Leased
 	oldest := func(e *entry) {
 		if e != nil {
-			s.Oldest = max(s.Oldest, now.Sub(e.born))
+			s.Oldest = max(s.Oldest, now-e.born)
 		}
 	}
 	for _, l := range []*line{&q.ready, &q.leased} {

@@ -92,17 +92,19 @@ func TestAPoolIsNeverStuck(t *testing.T) {
 			}
 			w := serving[i]
 			if w == nil {
-				if p.Pending(now) > 0 {
+				pending := p.Pending(now)
+				spare := rapid.IntRange(0, 3).Draw(t, "spare") == 0
+				if pending > 0 && !spare {
 					return
 				}
 				if yes, _ := pool.May(i, now); yes {
-					if rapid.IntRange(0, 3).Draw(t, "spare") == 0 { // it was ready beside the places
+					if spare { // it was ready beside the places
 						var own Place
 						w := fresh(own.Start(now))
 						w.life.On(Exec, now)
 						w.life.On(Ready, now)
-						if !p.Adopt(w.life, now) {
-							t.Fatalf("place %d may have a spare and cannot: %s", i, p.State())
+						if pause, ok := p.Adopt(w.life, now); !ok || pause != pending {
+							t.Fatalf("place %d may have a spare and cannot, or loses its pause: %s, %v of %v", i, p.State(), pause, pending)
 						}
 						serving[i] = w
 						pool.Ready()
@@ -116,7 +118,7 @@ func TestAPoolIsNeverStuck(t *testing.T) {
 				}
 				return
 			}
-			if p.Adopt(&Life{}, now) || p.Start(now) != nil {
+			if _, ok := p.Adopt(&Life{}, now); ok || p.Start(now) != nil {
 				t.Fatalf("a second worker for place %d beside one that is %s", i, w.life.State())
 			}
 			if c := coming[i]; c != nil {

@@ -50,14 +50,16 @@ func (p *Place) Start(now time.Duration) *Life {
 	return p.present
 }
 
-// Adopt makes a worker that was started beside all places, a spare, the place's own; its service begins now. It is false where Start gives none.
-func (p *Place) Adopt(l *Life, now time.Duration) bool {
-	if p.present != nil || p.between == Backoff && now < p.due || next[p.between][Start] == states {
-		return false
+// Adopt makes a worker that was started beside all places, a spare, the place's own; its service begins now. It is false when the place has one that starts or
+// serves, or is retired. A pause is not waited for, because nothing is started by it: what is left of it is for whoever starts the next spare to wait.
+func (p *Place) Adopt(l *Life, now time.Duration) (pause time.Duration, ok bool) {
+	if p.present != nil || next[p.between][Start] == states {
+		return 0, false
 	}
+	pause = p.Pending(now)
 	l.ready.Store(int64(now))
 	p.present = l
-	return true
+	return pause, true
 }
 
 // Pending is how long the place still waits; zero when it does not.

@@ -15,65 +15,82 @@ import (
 // lot is how many messages the server takes in one atomic batch, and syncs once.
 const lot = 256
 
-// publishAtomic sends messages in batches that the server stores whole, with one sync each. A batch that it refuses (one of the IDs is known, no room for all)
-// goes one by one, so that each has its own answer.
+// fate is what became of a batch.
+type fate int
+
+const (
+	stored fate = iota
+	noRoom      // for all of it; nothing is stored
+	denied      // for another reason, as that one of the IDs is known; nothing is stored
+)
+
+// publishAtomic sends messages in batches that the server stores whole, with one sync each, and returns those for which there was no room. A batch that is refused
+// otherwise goes one by one, so that each has its own answer.
 func (q *Queue) publishAtomic(ctx context.Context, todo []*nats.Msg) (rest []*nats.Msg, err error) {
 	for len(todo) > 0 {
-		n := min(lot, len(todo))
-		some := todo[:n]
-		todo = todo[n:]
-		ok, err := q.batch(ctx, some)
-		if err != nil {
-			return nil, err
+		some := few(todo)
+		what := denied
+		if len(some) > 1 {
+			if what, err = q.batch(ctx, some); err != nil {
+				return nil, err
+			}
 		}
-		if ok {
-			continue
+		switch what {
+		case noRoom:
+			return todo, nil
+		case denied:
+			left, err := q.publishMany(ctx, some)
+			if err != nil {
+				return nil, err
+			}
+			if len(left) > 0 {
+				return append(left, todo[len(some):]...), nil
+			}
 		}
-		left, err := q.publishMany(ctx, some)
-		if err != nil {
-			return nil, err
-		}
-		if len(left) > 0 {
-			return append(left, todo...), nil
-		}
+		todo = todo[len(some):]
 	}
 	return nil, nil
 }
 
-// batch sends one batch and tells whether the server has stored it.
-func (q *Queue) batch(ctx context.Context, some []*nats.Msg) (bool, error) {
+// batch sends one batch and tells what became of it.
+func (q *Queue) batch(ctx context.Context, some []*nats.Msg) (fate, error) {
 	id := nuid.Next()
+	words := []string{id, "1"}
 	for i, m := range some {
-		n := nats.NewMsg(m.Subject)
-		n.Data = m.Data
+		n := &nats.Msg{Subject: m.Subject, Data: m.Data, Header: make(nats.Header, len(m.Header)+3)}
 		for k, v := range m.Header {
 			n.Header[k] = v
 		}
-		n.Header.Set("Nats-Batch-Id", id)
-		n.Header.Set("Nats-Batch-Sequence", strconv.Itoa(i+1))
+		n.Header["Nats-Batch-Id"] = words[:1:1]
+		n.Header["Nats-Batch-Sequence"] = []string{strconv.Itoa(i + 1)}
 		if i < len(some)-1 {
 			if err := q.e.nc.PublishMsg(n); err != nil {
-				return false, err
+				return 0, err
 			}
 			continue
 		}
-		n.Header.Set("Nats-Batch-Commit", "1")
+		n.Header["Nats-Batch-Commit"] = words[1:]
 		within, cancel := context.WithTimeout(ctx, 10*time.Second)
 		reply, err := q.e.nc.RequestMsgWithContext(within, n)
 		cancel()
 		if err != nil {
-			return false, err
+			return 0, err
 		}
 		var answer struct {
 			Error *jetstream.APIError `json:"error"`
 			Count int                 `json:"count"`
 		}
 		if err := json.Unmarshal(reply.Data, &answer); err != nil {
-			return false, err
+			return 0, err
 		}
-		return answer.Error == nil && answer.Count == len(some), nil
+		switch {
+		case answer.Error == nil && answer.Count == len(some):
+			return stored, nil
+		case answer.Error != nil && isFull(answer.Error):
+			return noRoom, nil
+		}
 	}
-	return true, nil
+	return denied, nil
 }
 
 // purger drops what is done at level power. There the stream keeps acknowledged messages, because deleting one by one would sync each time; everything up to
@@ -105,7 +122,10 @@ func (p *purger) run(q *Queue, floor uint64) bool {
 func (p *purger) start(q *Queue) {
 	p.ask = make(chan struct{}, 1)
 	p.done.Go(func() {
-		var last uint64
+		last := q.work.CachedInfo().State.FirstSeq
+		if last > 0 {
+			last--
+		}
 		tick := time.NewTicker(50 * time.Millisecond)
 		defer tick.Stop()
 		for {
@@ -116,8 +136,8 @@ func (p *purger) start(q *Queue) {
 				return
 			}
 			if floor := q.floor(); floor > last && p.run(q, floor) {
+				q.room.freed(int(floor-last), q.cfg.Items)
 				last = floor
-				q.freed()
 			}
 		}
 	})

@@ -30,7 +30,7 @@ func (l *lease) bury(ctx context.Context, reason string) error {
 	for k, v := range l.d.head {
 		n.Header[k] = v
 	}
-	n.Header.Del("Nats-Expected-Stream")
+	n.Header.Set(headID, l.message.ID)
 	n.Header.Set(nats.MsgIdHdr, "dead "+strconv.FormatUint(l.sequence, 10))
 	n.Header.Set(headReason, reason)
 	n.Header.Set(headTries, strconv.Itoa(l.attempt))
@@ -98,6 +98,7 @@ func (q *Queue) Revive(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
+	n.Header.Set(headID, id)
 	n.Header.Set(nats.MsgIdHdr, id+" revived "+strconv.FormatUint(m.Sequence, 10))
 	both, cancel := q.with(ctx)
 	defer cancel()

@@ -53,6 +53,8 @@ func (q *Queue) Done(ctx context.Context, leases ...tandem.Lease) error {
 	return lost
 }
 
+var acknowledged = []byte("+ACK")
+
 func (q *Queue) ack(ctx context.Context, good []*lease) error {
 	e := q.e
 	// The server inside takes what this connection says in order, so the last confirmation is one for all. Elsewhere a connection may break or another leader take
@@ -73,7 +75,7 @@ func (q *Queue) ack(ctx context.Context, good []*lease) error {
 		e.mu.Unlock()
 	}()
 	for i, l := range good {
-		m := &nats.Msg{Subject: l.d.reply, Data: []byte("+ACK")}
+		m := &nats.Msg{Subject: l.d.reply, Data: acknowledged}
 		if i >= len(good)-confirm {
 			m.Reply = address
 		}
@@ -88,7 +90,9 @@ func (q *Queue) ack(ctx context.Context, good []*lease) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	q.freed()
+	if !q.purges() {
+		q.room.freed(len(good), q.cfg.Items)
+	}
 	for _, l := range good {
 		l.until.Store(0)
 		if l.note != (note{}) {

@@ -6,8 +6,6 @@ import (
 	"errors"
 	"io/fs"
 	"net"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -39,6 +37,10 @@ type Engine struct {
 	cfg Config
 	// settle is the embedded server's: a new stream is made safe from a power cut.
 	settle func() error
+	// stage is the embedded server's: batches of a stream are collected in memory.
+	stage func(stream string)
+
+	fast fastPosts
 
 	mu     sync.Mutex
 	acks   *nats.Subscription
@@ -93,7 +95,11 @@ func connect(url string, cfg Config, opts ...nats.Option) (*Engine, error) {
 		return nil, refused(url, cfg, err)
 	}
 	e := &Engine{nc: nc, js: js, cfg: cfg, open: map[string]*pendingAcks{}}
-	if err := e.listen(); err != nil {
+	err = e.listen()
+	if err == nil {
+		err = e.listenFast()
+	}
+	if err != nil {
 		nc.Close()
 		return nil, refused(url, cfg, err)
 	}
@@ -133,30 +139,6 @@ func (e *Engine) Close() error {
 		e.nc.Close()
 	}
 	return nil
-}
-
-// settle makes what a new stream is made of survive a power cut: the server syncs messages, and not the directories that it makes for them.
-func (s *Server) settle() error {
-	return filepath.WalkDir(s.cfg.Dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			if errors.Is(err, fs.ErrNotExist) {
-				return nil
-			}
-			return err
-		}
-		if !d.IsDir() && !d.Type().IsRegular() {
-			return nil
-		}
-		f, err := os.Open(path)
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		return f.Sync()
-	})
 }
 
 // Await waits until JetStream answers: a cluster that has just started has no leader yet.

@@ -25,14 +25,18 @@ type Queue struct {
 	notes jetstream.Stream
 	from  []jetstream.Consumer // one, or one for each partition of a queue in order
 
-	mu    sync.Mutex
-	room  chan struct{} // closed when a Done here has made room
-	turn  int           // the partition to ask first
-	idle  []*puller
-	asks  string // where the one consumer of a queue without order is asked
-	ctx   context.Context
-	stop  context.CancelCauseFunc
-	purge purger
+	unordered string // the one subject of a queue without order
+	fast      bool   // the stream takes fast batches, and is better off with them
+	room      room
+
+	mu       sync.Mutex
+	turn     int // the partition to ask first
+	idle     []*puller
+	asks     string // where the one consumer of a queue without order is asked
+	ctx      context.Context
+	stop     context.CancelCauseFunc
+	purge    purger
+	together together
 }
 
 // partitions of a queue in order: so many keys at once are worked on.
@@ -49,7 +53,8 @@ func (e *Engine) Open(ctx context.Context, cfg tandem.QueueConfig) (*Queue, erro
 	if !nameRule.MatchString(cfg.Name) {
 		return nil, &tandem.Error{Op: "open the queue", On: cfg.Name, Kind: tandem.KindInvalid, Message: "a queue's name is made of letters, digits, - and _"}
 	}
-	q := &Queue{e: e, cfg: cfg, name: e.cfg.Prefix + "-" + cfg.Name, room: make(chan struct{})}
+	q := &Queue{e: e, cfg: cfg, name: e.cfg.Prefix + "-" + cfg.Name, room: room{changed: make(chan struct{})}}
+	q.unordered = q.name + ".go.0"
 	q.ctx, q.stop = context.WithCancelCause(context.Background())
 	if err := q.streams(ctx); err != nil {
 		return nil, err
@@ -60,6 +65,7 @@ func (e *Engine) Open(ctx context.Context, cfg tandem.QueueConfig) (*Queue, erro
 	q.asks = "$JS.API.CONSUMER.MSG.NEXT." + q.name + ".tandem"
 	if q.purges() {
 		q.purge.start(q)
+		q.together.start(q)
 	}
 	return q, nil
 }
@@ -78,9 +84,20 @@ func (q *Queue) streams(ctx context.Context) (err error) {
 	if q.purges() {
 		work.Retention = jetstream.LimitsPolicy // an acknowledgement that deletes would be synced; see purger
 	}
+	work.AllowBatchPublish = q.takesFast()
 	if q.work, err = q.stream(ctx, work); err != nil {
 		return err
 	}
+	if q.purges() && q.e.stage != nil {
+		q.e.stage(q.name)
+	}
+	if is := q.work.CachedInfo().Config; work.AllowBatchPublish && !is.AllowBatchPublish { // made by an earlier version
+		is.AllowBatchPublish = true
+		if s, err := q.e.js.UpdateStream(ctx, is); err == nil {
+			q.work = s
+		}
+	}
+	q.fast = work.AllowBatchPublish && q.work.CachedInfo().Config.AllowBatchPublish
 	if q.dead, err = q.stream(ctx, jetstream.StreamConfig{Name: q.name + "-dead", Subjects: []string{q.name + ".dead.*"}, Discard: jetstream.DiscardNew,
 		MaxMsgs: tandem.MaxDead, MaxMsgsPerSubject: 1, Duplicates: 2 * time.Minute}); err != nil {
 		return err
@@ -88,6 +105,20 @@ func (q *Queue) streams(ctx context.Context) (err error) {
 	q.notes, err = q.stream(ctx, jetstream.StreamConfig{Name: q.name + "-notes", Subjects: []string{q.name + ".note.*"}, Discard: jetstream.DiscardOld,
 		MaxMsgsPerSubject: 1, MaxMsgs: 4 * int64(q.cfg.Items), AllowDirect: true, MaxAge: 30 * 24 * time.Hour, Duplicates: 2 * time.Minute})
 	return err
+}
+
+// takesFast tells whether fast batches are possible and better. At level power an atomic batch has one sync for all; of a replicated stream each message goes
+// through the log of the replicas whatever came with it, and a leader that changes in the middle would end the batch.
+func (q *Queue) takesFast() bool {
+	return !q.purges() && q.e.cfg.Replicas == 1 && atLeast(q.e.nc.ConnectedServerVersion(), 2, 14)
+}
+
+func atLeast(version string, major, minor int) bool {
+	var is [2]int
+	if n, _ := fmt.Sscanf(version, "%d.%d", &is[0], &is[1]); n != 2 {
+		return false
+	}
+	return is[0] > major || is[0] == major && is[1] >= minor
 }
 
 // overhead is what the server stores with a message beside its body: framing, subject, our headers.
@@ -173,6 +204,7 @@ func (q *Queue) consumers(ctx context.Context) error {
 func (q *Queue) Close() error {
 	q.stop(tandem.ErrClosed)
 	q.purge.wait()
+	q.together.wait()
 	q.unpark()
 	return nil
 }

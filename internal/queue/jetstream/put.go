@@ -9,7 +9,6 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/nats-io/nuid"
 
 	"tandem"
 )
@@ -31,19 +30,19 @@ func (q *Queue) encode(m *tandem.Message) (*nats.Msg, error) {
 			Message: "a body of " + strconv.Itoa(len(m.Body)) + " bytes is more than the queue (" + strconv.FormatInt(q.cfg.Bytes, 10) + ") or the server (" + strconv.FormatInt(most, 10) + ") takes",
 			Hint:    "put what is large into the object store and its name into the queue"}
 	}
-	n := nats.NewMsg(q.name + ".go." + q.partition(m))
-	n.Data = m.Body
-	id := m.ID
-	if id == "" {
-		id = nuid.Next()
+	n := &nats.Msg{Subject: q.subject(m), Data: m.Body}
+	if m.ID == "" && m.Key == "" && m.NotBefore.IsZero() && len(m.Header) == 0 {
+		return n, nil // it is named when it is delivered: see unnamed
 	}
-	n.Header.Set(nats.MsgIdHdr, id)
-	n.Header.Set(headID, id)
+	n.Header = make(nats.Header, 3+len(m.Header))
+	if m.ID != "" {
+		n.Header[nats.MsgIdHdr] = []string{m.ID}
+	}
 	if m.Key != "" {
-		n.Header.Set(headKey, m.Key)
+		n.Header[headKey] = []string{m.Key}
 	}
 	if !m.NotBefore.IsZero() {
-		n.Header.Set(headDue, strconv.FormatInt(m.NotBefore.UnixNano(), 10))
+		n.Header[headDue] = []string{strconv.FormatInt(m.NotBefore.UnixNano(), 10)}
 	}
 	for k, v := range m.Header {
 		n.Header[headUser+k] = []string{v}
@@ -51,10 +50,22 @@ func (q *Queue) encode(m *tandem.Message) (*nats.Msg, error) {
 	return n, nil
 }
 
-func (q *Queue) partition(m *tandem.Message) string {
+// unnamed is the ID of a message that was put without: its place in the stream, and the moment at which it was stored, should a power cut take the last messages
+// of the stream and the place be given again. Every delivery tells both, so nothing has to be stored, nor known for the dedupe window.
+func unnamed(sequence uint64, stored int64) string {
+	b := append(make([]byte, 0, 32), 'm')
+	b = strconv.AppendUint(b, sequence, 36)
+	return string(strconv.AppendInt(append(b, '-'), stored, 36))
+}
+
+func (q *Queue) subject(m *tandem.Message) string {
 	if !q.cfg.Ordered {
-		return "0"
+		return q.unordered
 	}
+	return q.name + ".go." + q.partition(m)
+}
+
+func (q *Queue) partition(m *tandem.Message) string {
 	if m.Key == "" {
 		return strconv.Itoa(len(m.ID) % partitions)
 	}
@@ -72,8 +83,9 @@ func (q *Queue) TryPut(ctx context.Context, m tandem.Message) error {
 	if q.ctx.Err() != nil {
 		return tandem.ErrClosed
 	}
-	_, err = q.e.js.PublishMsg(ctx, n, jetstream.WithExpectStream(q.name))
-	if isFull(err) {
+	rest, err := q.publish(ctx, []*nats.Msg{n})
+	if len(rest) > 0 {
+		q.room.refused(true)
 		q.purge.now()
 		return tandem.ErrFull
 	}
@@ -92,36 +104,30 @@ func (q *Queue) Put(ctx context.Context, messages ...tandem.Message) error {
 	}
 	ctx, cancel := q.with(ctx)
 	defer cancel()
-	for pause := time.Millisecond; len(todo) > 0; pause = min(2*pause, 50*time.Millisecond) {
+	for p := (probe{size: 1, pause: shortestPause}); len(todo) > 0; {
 		if q.ctx.Err() != nil {
 			return tandem.ErrClosed
 		}
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		room := q.roomy()
-		rest, err := q.publish(ctx, todo)
+		n, probing := q.places(ctx, &p, len(todo))
+		if n == 0 {
+			continue
+		}
+		rest, err := q.publish(ctx, todo[:n])
 		if err != nil {
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
 			return q.failed("put into the queue", err)
 		}
-		if len(rest) < len(todo) {
-			pause = time.Millisecond
+		q.learn(&p, n, len(rest), probing)
+		if len(rest) == 0 {
+			todo = todo[n:]
+		} else {
+			todo = append(rest[:len(rest):len(rest)], todo[n:]...)
 		}
-		if todo = rest; len(todo) == 0 {
-			return nil
-		}
-		q.purge.now()
-		// A Done here wakes us at once. Of those elsewhere nothing tells: ask again.
-		timer := time.NewTimer(pause)
-		select {
-		case <-room:
-		case <-timer.C:
-		case <-ctx.Done():
-		}
-		timer.Stop()
 	}
 	return nil
 }
@@ -129,6 +135,8 @@ func (q *Queue) Put(ctx context.Context, messages ...tandem.Message) error {
 // publish sends messages and returns those for which there was no room.
 func (q *Queue) publish(ctx context.Context, todo []*nats.Msg) (rest []*nats.Msg, err error) {
 	switch {
+	case q.fast:
+		return q.publishFast(ctx, todo)
 	case q.cfg.Ordered: // one by one: with many under way a refused one would come behind those after it
 		for i, n := range todo {
 			if _, err := q.e.js.PublishMsg(ctx, n); err != nil {
@@ -139,8 +147,8 @@ func (q *Queue) publish(ctx context.Context, todo []*nats.Msg) (rest []*nats.Msg
 			}
 		}
 		return nil, nil
-	case q.e.cfg.Level == Power && len(todo) > 1:
-		return q.publishAtomic(ctx, todo)
+	case q.purges():
+		return q.together.publish(ctx, todo)
 	}
 	return q.publishMany(ctx, todo)
 }
@@ -174,20 +182,6 @@ func (q *Queue) publishMany(ctx context.Context, todo []*nats.Msg) (rest []*nats
 func isFull(err error) bool {
 	a, ok := errors.AsType[*jetstream.APIError](err)
 	return ok && (a.ErrorCode == 10077 || a.ErrorCode == 10054) // too many messages, too many bytes
-}
-
-// roomy is closed when a Done of this process makes room.
-func (q *Queue) roomy() <-chan struct{} {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return q.room
-}
-
-func (q *Queue) freed() {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	close(q.room)
-	q.room = make(chan struct{})
 }
 
 // failed words an error of the server; nil stays nil, and causes of a context stay what they are.

@@ -57,6 +57,8 @@ type Server struct {
 	srv  *server.Server
 	lock *os.File
 	cfg  ServerConfig
+
+	staging string // directory in memory for batches; empty when there is none
 }
 
 const payload = 8 << 20 // the largest message an embedded server takes
@@ -87,7 +89,11 @@ func Serve(cfg ServerConfig) (*Server, error) {
 		if srv, err = server.NewServer(opts); err == nil {
 			srv.Start()
 			if srv.ReadyForConnections(20 * time.Second) {
-				return &Server{srv, lock, cfg}, nil
+				s := &Server{srv: srv, lock: lock, cfg: cfg}
+				if cfg.Level == Power {
+					s.stages()
+				}
+				return s, nil
 			}
 			srv.Shutdown()
 			err = errors.New("it does not get ready; a port may be taken")
@@ -184,7 +190,7 @@ func (s *Server) URL() string {
 func (s *Server) Connect() (*Engine, error) {
 	e, err := connect("", Config{Level: s.cfg.Level}, nats.InProcessServer(s.srv))
 	if err == nil {
-		e.settle = s.settle
+		e.settle, e.stage = s.settle, s.stage
 	}
 	return e, err
 }
@@ -193,5 +199,9 @@ func (s *Server) Connect() (*Engine, error) {
 func (s *Server) Close() error {
 	s.srv.Shutdown()
 	s.srv.WaitForShutdown()
-	return s.lock.Close()
+	var err error
+	if s.staging != "" {
+		err = os.RemoveAll(s.staging)
+	}
+	return errors.Join(err, s.lock.Close())
 }

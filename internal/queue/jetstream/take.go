@@ -157,12 +157,13 @@ func (q *Queue) collect(ctx context.Context, b jetstream.MessageBatch, out []tan
 // lease makes a lease of a delivery. It is nil when the message is not to be handed out: before its time, or after its attempts.
 func (q *Queue) lease(ctx context.Context, d delivery) (l *lease, err error) {
 	head := d.head
-	if due, _ := strconv.ParseInt(head.Get(headDue), 10, 64); due != 0 {
-		if wait := time.Until(time.Unix(0, due)); wait > 0 {
-			return nil, q.later(d, wait)
-		}
+	if wait := due(head); wait > 0 {
+		return nil, q.later(d, wait)
 	}
 	l = &lease{q: q, d: d, sequence: d.sequence, message: decode(head, d.body), attempt: d.count}
+	if l.message.ID == "" {
+		l.message.ID = unnamed(d.sequence, d.stored)
+	}
 	l.until.Store(q.deadline().UnixNano())
 	if l.attempt > 1 {
 		// The delivery has been made: a taker that gives up now must not leave it to its deadline.
@@ -192,6 +193,16 @@ func (q *Queue) lease(ctx context.Context, d delivery) (l *lease, err error) {
 	return l, nil
 }
 
+// due is how long a message is not to be handed out yet.
+func due(head nats.Header) time.Duration {
+	text := head.Get(headDue)
+	if text == "" {
+		return 0
+	}
+	at, _ := strconv.ParseInt(text, 10, 64)
+	return time.Until(time.Unix(0, at))
+}
+
 // later gives a delivery back, to be made again after a while.
 func (q *Queue) later(d delivery, wait time.Duration) error {
 	return q.e.nc.Publish(d.reply, fmt.Appendf(nil, `-NAK {"delay": %d}`, wait.Nanoseconds()))
@@ -204,7 +215,14 @@ func (q *Queue) deadline() time.Time {
 }
 
 func decode(head nats.Header, body []byte) tandem.Message {
-	m := tandem.Message{ID: head.Get(headID), Key: head.Get(headKey), Body: body}
+	m := tandem.Message{Body: body}
+	if len(head) == 0 {
+		return m
+	}
+	if m.ID = head.Get(headID); m.ID == "" {
+		m.ID = head.Get(nats.MsgIdHdr)
+	}
+	m.Key = head.Get(headKey)
 	if due, _ := strconv.ParseInt(head.Get(headDue), 10, 64); due != 0 {
 		m.NotBefore = time.Unix(0, due)
 	}

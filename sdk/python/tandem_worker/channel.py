@@ -10,7 +10,6 @@ from .frames import BLOB, BYTES, CANCEL, DRAIN, INLINE, KIND, LIST, MAX_FRAME, M
 from .values import TooLarge
 
 RELEASED, HALT, AT_ONCE, STARTED, FINISHED, SLOTS = 8, 9, 10, 16, 17, 64  # words of the control page
-MOST = 4064  # its slots
 MOST = 4064  # slots of the control page
 
 
@@ -30,7 +29,7 @@ class Channel:
         self.outside = view[hello["control"] :]
         self.size = hello["out_arena"]
         self.head = self.floor = 0
-        self.buf = bytearray(2 * MAX_FRAME)
+        self.buf = mmap.mmap(-1, 2 * MAX_FRAME, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)  # a bytearray would be written all over before the first frame
         self.have = 0
 
     def receive(self):

@@ -7,6 +7,7 @@ Tandem orders it or is gone. So workers live on when this process dies, and one 
 Forked is only what can be forked: with threads, open files or child processes left by the import this process says so and goes, and Tandem starts its
 workers one by one.
 """
+import _signal
 import ctypes
 import gc
 import json
@@ -79,7 +80,7 @@ class Home:
             self.libc.prctl(SUBREAPER, 1, 0, 0, 0)
         gc.collect()
         gc.freeze()  # or the collector would write to, and so copy, what the workers share
-        self.mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        self.mask = _signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         self.deaths = self.signalfd()
 
     def check(self, before):
@@ -241,7 +242,7 @@ class Shim:
         numbers = sys.modules.get("numpy.random")
         if numbers is not None:
             numbers.seed()  # as Python's own generator does by itself, or all workers would draw the same
-        signal.pthread_sigmask(signal.SIG_SETMASK, home.mask)
+        _signal.pthread_sigmask(signal.SIG_SETMASK, home.mask)  # the one in signal makes names of all numbers first
         start.guarded(Socket(fileno=3), (home.dump, home.found))
         os._exit(0)
 

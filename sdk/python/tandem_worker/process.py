@@ -21,7 +21,7 @@ def serve(ch, call, decode, encode, kwargs, raw, measure=False):
     box = Outbox(ch.sock)
     add, flush = box.frames.append, box.flush
     nudge = Nudge(box)
-    buf = bytearray(2 * MAX_FRAME)
+    buf = ch.buf
     view = memoryview(buf)
     have = pending = 0
     started = finished = 0

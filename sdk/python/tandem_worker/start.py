@@ -31,7 +31,7 @@ def read_hello(sock):
 
 
 def start(hello):
-    """Loads the handler and settles the mode: (function, flavour, mode)."""
+    """Loads the handler and settles the mode: (function, flavour, mode, whether it wants views of large bytes)."""
     if sys.version_info < (3, 9):
         raise Refused("unsupported", "Python %d.%d is too old" % sys.version_info[:2], "Tandem's worker needs Python 3.9 or newer; set TANDEM_PYTHON or venv:")
     if hello.get("protocol") != 1:
@@ -48,7 +48,7 @@ def start(hello):
         mode = "thread"
     if mode not in ("process", "thread", "async"):
         raise Refused("unsupported", f"a Python worker has no mode {mode!r}", "want process, thread or async")
-    return f, how, mode
+    return f, how, mode, wants_view(f)
 
 
 def main():
@@ -88,10 +88,10 @@ def run(sock, begun):
     hello = read_hello(sock)
     dump, found = begun or (prepare(), None)
     try:
-        f, how, mode = found or start(hello)
+        f, how, mode, views = found or start(hello)
         measure = bool(hello.get("measure"))
         kwargs, batch = bool(hello.get("kwargs")), bool(hello.get("batch"))
-        ch = Channel(sock, hello, wants_view(f) and not kwargs and not batch)
+        ch = Channel(sock, hello, views and not kwargs and not batch)
     except Refused as e:
         sock.sendall(pack_error(0, 0, e.body))
         leave(1)
