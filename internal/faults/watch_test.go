@@ -96,7 +96,7 @@ func (w *watch) look() map[process]*seen {
 			}
 			w.ours[p] = s
 		}
-		if s.env["TANDEM_STEP"] == "" && parent != s.parent || string(stat[open+1:shut]) != s.name { // a program has been executed, perhaps
+		if s.env["TANDEM_STEP"] == "" || string(stat[open+1:shut]) != s.name { // a program has been executed, perhaps
 			if env, _ := os.ReadFile(dir + "/environ"); len(env) > 0 {
 				for kv := range strings.SplitSeq(string(env), "\x00") {
 					k, v, _ := strings.Cut(kv, "=")

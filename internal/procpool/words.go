@@ -186,10 +186,12 @@ func (w *worker) lastWords(x proc.Exit) *tandem.Stack {
 		}
 	}
 	e := exitOf(x)
-	if s := evidence.Find(w.said.Text(), e); s != nil {
-		return s
+	s := evidence.Find(w.said.Text(), e)
+	if s == nil {
+		s = evidence.Find(x.Tail, e)
 	}
-	return evidence.Find(x.Tail, e)
+	evidence.JavaReport(s, w.p.cfg.Dir, proc.ReadPlain)
+	return s
 }
 
 func exitOf(x proc.Exit) evidence.Exit {
