@@ -26,6 +26,8 @@ type Decision struct {
 	From    string  `json:"from"`    // process × 2
 	To      string  `json:"to"`
 	Because string  `json:"because"`
+	// Expected is how many times as many items a second were expected of it; zero when nothing was said.
+	Expected float64 `json:"expected,omitempty"`
 }
 
 // Advice is what would fit a step better than what it was told.
@@ -176,7 +178,7 @@ func (s *step) retune(t *tuned, d advise.Decision) {
 	}
 	from, to := t.kind.Words(d.From), t.kind.Words(d.To)
 	s.mu.Lock()
-	t.decisions = append(t.decisions, Decision{Seconds: time.Since(s.e.start).Seconds(), From: from, To: to, Because: d.Because})
+	t.decisions = append(t.decisions, Decision{Seconds: time.Since(s.e.start).Seconds(), From: from, To: to, Because: d.Because, Expected: round3(d.Expected)})
 	s.choice.Because = d.Because
 	s.mu.Unlock()
 	s.e.tell("decision", s.def.Name, from, to, d.Because)

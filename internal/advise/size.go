@@ -20,7 +20,7 @@ func effective(m *Measurement) float64 {
 func workers(processors float64) int { return max(1, int(math.Round(processors))) }
 
 // Predict says how many times faster n at a time are than k at a time, for work that computes the share s of its time on one of e processors and waits the rest:
-// what mean value analysis of one queue in front of the processors gives, and the bound that nothing exceeds.
+// what queueing for the processors gives where times are as random as can be, and the bound that nothing exceeds.
 func Predict(s, e float64, k, n float64) [2]float64 {
 	s, e, k, n = min(max(s, 1e-4), 1), max(e, 1), max(k, 1), max(n, 1)
 	round := func(x float64) float64 { return math.Round(x*100) / 100 }
@@ -29,18 +29,23 @@ func Predict(s, e float64, k, n float64) [2]float64 {
 	return [2]float64{round(low), round(max(low, high))}
 }
 
-// throughput is that of n at a time, in units of one alone on an empty machine. One at a time never waits for a processor; e processors are
-// taken as one that is e times as fast, behind a delay for the rest.
+// throughput is that of n at a time, in units of one alone on an empty machine: the machine repairman's model, in which each of n computes the share s of its
+// time on one of e processors and waits the rest by itself. One at a time never waits for a processor, nor do as many as there are processors.
 func throughput(s, e, n float64) float64 {
-	d := s / e
-	z := (1 - s) + s*(1-1/e)
-	q, x := 0.0, 0.0
-	for i := 1.0; i <= n; i++ {
-		r := d * (1 + q)
-		x = i / (r + z)
-		q = x * r
+	if s >= 1 {
+		return min(n, e) / s
 	}
-	return x
+	// p is how likely it is, but for a factor, that k of them compute or want to.
+	p, sum, busy := 1.0, 1.0, 0.0
+	for k := 1.0; k <= n; k++ {
+		p *= (n - k + 1) / (1 - s) * s / min(k, e)
+		sum += p
+		busy += p * min(k, e)
+		if sum > 1e200 {
+			p, sum, busy = p/sum, 1, busy/sum
+		}
+	}
+	return busy / sum / s
 }
 
 // size is the mode and the number at a time that fit, and why.

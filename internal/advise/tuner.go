@@ -10,13 +10,15 @@ import (
 type Decision struct {
 	From, To Setting
 	Because  string
+	Expected float64 // times as many tasks a second; zero when nothing was said
 }
 
 // Tuner decides how a step goes on. It is pure: it knows the time only from the spans it is given, and the same spans give the same decisions. Give it spans in
 // order, the setting it asked for being in force; it is not safe for concurrent use.
 //
 // It starts with what it is given, measures the first tasks, and changes when what queueing predicts for another setting is worth it. What it has changed it
-// checks by the tasks per second: what was not better is taken back, and the pause before it tries again grows. It never changes when no task waits.
+// checks by the tasks per second: what was not better is taken back, and the pause before it tries again grows. Where tasks wait, the prediction is only where it
+// begins to climb: it tries twice as many at a time, and keeps that as long as it brings something. It never changes when no task waits for a place.
 type Tuner struct {
 	limits Limits
 	now    Setting
@@ -31,6 +33,11 @@ type Tuner struct {
 	votes  int
 	hold   time.Duration // no change before
 	pause  time.Duration // after the next one that did not help
+	climb  time.Duration // no more at a time is tried before
+	rest   time.Duration // after the next try that did not help
+	vain   vain          // what did not help last
+	high   float64       // what a task computed of its time when more at a time were found to be better than predicted; zero when they were not
+	early  Stretch       // just behind a change
 	cores  float64
 	decide time.Duration // when it first knew what fits; zero before
 }
@@ -41,6 +48,14 @@ type check struct {
 	rate   float64
 	bad    float64 // share of the tasks that did not end well
 	grow   bool    // it was to make the step faster, not only smaller
+	tried  bool    // nothing promised it
+	share  float64 // that a task computed of its time
+}
+
+// vain is a number at a time that was no better than fewer.
+type vain struct {
+	total int
+	share float64 // that a task computed of its time
 }
 
 const (
@@ -50,13 +65,20 @@ const (
 	longTrial = 30 * time.Second       // and then it counts as it is
 	worth     = 1.20                   // times faster that a change has to promise
 	ladder    = 16                     // times as many in flight at one go
+	climbs    = 1.04                   // times faster that a try of more at a time has to be
+	fewTries  = 100                    // tasks that end meanwhile, at least: fewer do not tell so small a difference
+	firstRest = time.Minute
+	lockFull  = .4                     // of the time an interpreter lock is held, from which on more workers may do better than more threads
+	reported  = 250 * time.Millisecond // workers tell of tasks that take long this often
 	firstHold = 5 * time.Second
 	lastHold  = 5 * time.Minute
 	steady    = 3 // spans in a row that want the same, once it has decided
 )
 
 // NewTuner is one for a step that begins with a setting.
-func NewTuner(l Limits, begin Setting) *Tuner { return &Tuner{limits: l, now: begin, pause: firstHold} }
+func NewTuner(l Limits, begin Setting) *Tuner {
+	return &Tuner{limits: l, now: begin, pause: firstHold, rest: firstRest}
+}
 
 // Now is the setting in force.
 func (t *Tuner) Now() Setting { return t.now }
@@ -85,7 +107,7 @@ func (t *Tuner) Observe(s Stretch) (Decision, bool) {
 		return t.change(Setting{t.limits.workers(int(math.Ceil(s.Cores))), 1}, nil, s.At, "a worker died with several items in it: one in each from now on"), true
 	}
 	if s.At < t.settle { // what ends now began before the change
-		return Decision{}, false
+		return t.nextRung(s)
 	}
 	t.learn(s)
 	if t.since.add(s); t.check == nil && t.since.Length > 4*time.Second {
@@ -100,16 +122,63 @@ func (t *Tuner) Observe(s Stretch) (Decision, bool) {
 	want, because := t.want(s.Cores)
 	if want == t.now {
 		t.votes = 0
-		return Decision{}, false
+		return t.try(s)
 	}
 	grow, yes := t.worthwhile(want, s.Cores)
 	if t.votes++; !yes {
 		t.votes = 0
+		return t.try(s)
 	} else if t.votes >= t.needed() {
-		c := &check{before: t.now, rate: t.since.rate(), bad: share(t.since.Bad, t.since.Ended), grow: grow}
-		return t.change(want, c, s.At, t.promise(want, s.Cores, because)), true
+		t.high = 0
+		return t.promise(t.change(want, t.trial(grow), s.At, because), s.Cores), true
 	}
 	return Decision{}, false
+}
+
+// trial begins what a change is judged by.
+func (t *Tuner) trial(grow bool) *check {
+	return &check{before: t.now, rate: t.since.rate(), bad: share(t.since.Bad, t.since.Ended), grow: grow, share: t.work.share()}
+}
+
+// nextRung goes on up the ladder before tasks of the last rung have ended, when they take long: those that run say that they wait, and compute no more than before.
+func (t *Tuner) nextRung(s Stretch) (Decision, bool) {
+	c := t.check
+	if c == nil || t.limits.Kind != Workers || t.length() < reported || t.settle-s.At > t.settling()-shortest {
+		return Decision{}, false
+	}
+	if t.early.Length >= reported {
+		t.early = Stretch{} // a worker begins with more at a time when what it runs has ended
+	}
+	t.early.add(s)
+	u := t.early.Used
+	most := float64(t.now.Total()) * t.early.Length.Seconds()
+	if t.early.Length < reported || u.Wall.Seconds() < most/2 || u.Queue > u.Wall/20 || u.CPU.Seconds() > max(2*c.share, .02)*u.Wall.Seconds() || t.early.Bad > 0 || t.early.Waiting < .5 {
+		return Decision{}, false
+	}
+	want, because := t.want(s.Cores)
+	if want.Total() < 2*t.now.Total() {
+		return Decision{}, false
+	}
+	d := t.promise(t.change(want, c, s.At, because), s.Cores)
+	return d, true
+}
+
+// try doubles what is in flight where tasks wait. What a task computes when it runs alone says less than the rate when many do: waking up costs less, and something is
+// always ready. So the answer is measured: it is taken back unless it brings something, and then the next try waits. Where others want the processors, too, a
+// moment's rate is theirs, and there are twice as many already.
+func (t *Tuner) try(s Stretch) (Decision, bool) {
+	to, ok := t.more(s.Cores)
+	if !ok {
+		return Decision{}, false
+	}
+	need, _ := t.patience()
+	if s.At < t.climb || t.since.Length < need || t.since.Ended < fewTries {
+		return Decision{}, false
+	}
+	c := t.trial(true)
+	c.tried = true
+	_, because := t.want(s.Cores)
+	return t.change(to, c, s.At, because+"; more are tried"), true
 }
 
 // needed is how many spans in a row have to want a change: the first decision is quick, later ones are not taken for a moment's sake.
@@ -164,7 +233,7 @@ func (t *Tuner) relearn(s Stretch) {
 	if float64(u.Looks)*min(each, 1) >= fewLooksAt && each > .3 && t.work.total() >= tellsLock.Seconds() {
 		t.work.held, t.work.known = min(1, float64(u.Held)/float64(u.Looks)/each), true
 	}
-	full := each*float64(t.now.Workers) > .6*min(float64(t.now.Workers), s.Cores) || u.Queue > u.CPU
+	full := each*float64(t.now.Workers) > .6*min(float64(t.now.Workers), s.Cores) || u.Queue > u.CPU/2
 	if wait := (u.Wall - u.CPU - u.Queue).Seconds() / float64(u.Tasks); !full || wait < t.work.wait {
 		t.work.wait = max(0, wait)
 	}
@@ -184,6 +253,24 @@ func (t *Tuner) want(cores float64) (s Setting, because string) {
 	return s, because
 }
 
+// more is the setting to try: twice as many in each worker, or more workers where one holds its interpreter lock most of what it can.
+func (t *Tuner) more(cores float64) (to Setting, ok bool) {
+	to = Setting{t.now.Workers, t.limits.atOnce(2 * t.now.AtOnce)}
+	if t.limits.Fixed > 0 || t.limits.Kind == Loops || t.work.crowd || t.work.share() >= pure || t.limits.Kind == Workers && t.now.AtOnce == 1 {
+		return to, false
+	}
+	if u := t.since.Used; t.limits.Kind == Workers && u.Looks >= fewLooksAt && float64(u.Held) >= lockFull*float64(u.Looks) {
+		if procs := t.limits.workers(int(math.Ceil(cores))); procs > to.Workers {
+			to = Setting{min(2*to.Workers, procs), t.now.AtOnce}
+		}
+	}
+	to.AtOnce = max(1, min(to.AtOnce, t.limits.Most/to.Workers))
+	return to, 8*to.Total() >= 9*t.now.Total() || to.Workers > t.now.Workers
+}
+
+// fewer says whether it may do with fewer in flight: not when more were found to be better, as long as tasks are what they were then.
+func (t *Tuner) fewer() bool { return t.high == 0 || t.work.share() > 2*t.high }
+
 // worthwhile says whether a change is worth it, and whether it is to make the step faster.
 func (t *Tuner) worthwhile(want Setting, cores float64) (grow, yes bool) {
 	if t.limits.Kind == Loops {
@@ -192,40 +279,57 @@ func (t *Tuner) worthwhile(want Setting, cores float64) (grow, yes bool) {
 	now, then := t.work.expect(t.now, cores, t.limits.Kind), t.work.expect(want, cores, t.limits.Kind)
 	switch {
 	case then >= worth*now:
-		return true, true
+		return true, want.Total() > t.vain.total || t.since.At >= t.climb || t.work.share() < t.vain.share/2
 	case want.Workers < t.now.Workers && t.hold == 0 && then >= .97*now:
 		return false, true // the same in fewer processes
-	case 3*want.Total() <= t.now.Total() && then >= .97*now:
+	case 3*want.Total() <= t.now.Total() && then >= .97*now && t.fewer():
 		return false, true // the same with fewer in flight
 	}
 	return false, false
 }
 
-func (t *Tuner) promise(want Setting, cores float64, because string) string {
-	now, then := t.work.expect(t.now, cores, t.limits.Kind), t.work.expect(want, cores, t.limits.Kind)
+// promise adds what is expected of a change.
+func (t *Tuner) promise(d Decision, cores float64) Decision {
+	now, then := t.work.expect(d.From, cores, t.limits.Kind), t.work.expect(d.To, cores, t.limits.Kind)
 	if now > 0 && then > 1.05*now {
-		return fmt.Sprintf("%s; %.1f times as fast expected", because, then/now)
+		d.Expected = then / now
+		d.Because += fmt.Sprintf("; %.1f times as fast expected", d.Expected)
 	}
-	return because
+	return d
+}
+
+// settling is how long a change is not judged by, because what ends began before it.
+func (t *Tuner) settling() time.Duration {
+	return max(shortest, min(t.length()+shortest, 5*time.Second))
 }
 
 // change puts a setting in force.
 func (t *Tuner) change(to Setting, c *check, at time.Duration, because string) Decision {
 	d := Decision{From: t.now, To: to, Because: because}
+	t.settle = at + t.settling()
 	t.now, t.check, t.votes = to, c, 0
-	t.settle = at + max(shortest, min(t.length()+shortest, 5*time.Second))
-	t.since, t.alone = Stretch{}, Stretch{}
+	t.since, t.alone, t.early = Stretch{}, Stretch{}, Stretch{}
 	return d
+}
+
+// patience is how long a setting is looked at before it is judged, and how much of the rate before it has to reach.
+func (t *Tuner) patience() (need time.Duration, least float64) {
+	need, least = max(trial, min(t.length(), 10*time.Second)), 1.03
+	if t.since.Used.Queue > t.since.Used.CPU { // others have the processors: what a moment shows is theirs
+		need, least = 3*need, .8
+	}
+	return need, least
 }
 
 // judge ends a trial when enough has been seen.
 func (t *Tuner) judge(s Stretch) (Decision, bool) {
 	c := t.check
-	need, least := max(trial, min(t.length(), 10*time.Second)), 1.03
-	if t.since.Used.Queue > t.since.Used.CPU { // others have the processors: what a moment shows is theirs
-		need, least = 3*need, .8
+	need, least := t.patience()
+	few := int64(fewTrials)
+	if c.tried {
+		least, few = climbs, fewTries
 	}
-	if t.since.Length < need || t.since.Ended < fewTrials && t.since.Length < longTrial {
+	if t.since.Length < need || t.since.Ended < few && t.since.Length < longTrial {
 		return Decision{}, false
 	}
 	t.hold = max(t.hold, s.At) // from here on it needs steady votes
@@ -244,13 +348,23 @@ func (t *Tuner) judge(s Stretch) (Decision, bool) {
 		back = fmt.Sprintf("%s a second before, %s since", perSecond(c.rate), perSecond(rate))
 	}
 	if back == "" {
+		if c.tried {
+			t.climb, t.high = s.At, max(c.share, .01)
+			return Decision{}, false
+		}
 		if c.grow && t.now.Total() >= ladder*c.before.Total() { // another rung may follow at once
 			t.votes = steady
 		}
 		return Decision{}, false
 	}
-	t.hold = s.At + t.pause
-	t.pause = min(2*t.pause, lastHold)
+	if c.grow {
+		t.climb, t.vain = s.At+t.rest, vain{t.now.Total(), c.share}
+		t.rest = min(2*t.rest, lastHold)
+	}
+	if !c.tried {
+		t.hold = s.At + t.pause
+		t.pause = min(2*t.pause, lastHold)
+	}
 	return t.change(c.before, nil, s.At, "taken back: "+back), true
 }
 

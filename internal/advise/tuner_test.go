@@ -24,10 +24,21 @@ type world struct {
 	starved    bool    // nothing waits
 	crashes    bool    // a worker dies as soon as several run in it
 	overloaded int     // with more in flight, tasks fail
+	eases      float64 // share of cpu that is waking up, which happens less often the more there is to do at a time
+	late       float64 // share of wait more that a task waits when it is not alone, because whom it waits for is woken late
+}
+
+// with is the world as it is under a setting.
+func (w world) with(s Setting) world {
+	n := max(1, float64(s.Total())/w.cores)
+	w.cpu *= 1 - w.eases + w.eases/n
+	w.wait *= 1 + w.late*(1-1/n)
+	return w
 }
 
 // rate is tasks a second under a setting.
 func (w world) rate(s Setting) float64 {
+	w = w.with(s)
 	total := w.cpu + w.wait
 	x := min(float64(s.Total())/total, w.cores/w.cpu)
 	switch w.kind {
@@ -45,6 +56,7 @@ func (w world) rate(s Setting) float64 {
 // span is what would be seen of it.
 func (w world) span(s Setting, at, length time.Duration, r *rand.Rand) Stretch {
 	x := w.rate(s) * (1 + w.noise*(2*r.Float64()-1))
+	w = w.with(s)
 	whole := func(t time.Duration) float64 { return math.Round(x * t.Seconds()) }
 	n := whole(at) - whole(at-length)
 	runs := x * length.Seconds() // how much of them, also of those that do not end in this span
@@ -224,6 +236,38 @@ func TestTunerSettles(t *testing.T) {
 			t.Errorf("slower than it began: %s, %.2f of %.2f a second; %v", w.kind.Words(tuner.Now()), got, start, ds)
 		}
 	})
+}
+
+// However much cheaper tasks get, or later whom they wait for, when there are more of them: it finds out by trying, soon, and does not go on trying for ever.
+func TestTunerClimbs(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := world{kind: rapid.SampledFrom([]Kind{Workers, Commands}).Draw(t, "kind"), cpu: math.Pow(10, rapid.Float64Range(-4, -2).Draw(t, "cpu")), held: rapid.Float64Range(0, .3).Draw(t, "held"),
+			cores: float64(rapid.IntRange(1, 8).Draw(t, "cores")), noise: rapid.Float64Range(0, .02).Draw(t, "noise"), eases: rapid.Float64Range(0, .8).Draw(t, "eases"), late: rapid.Float64Range(0, 3).Draw(t, "late")}
+		w.wait = w.cpu * rapid.Float64Range(1, 30).Draw(t, "waits")
+		tuner := NewTuner(w.kind.within(), w.kind.start())
+		ds, changed := w.live(tuner, 30*time.Second)
+		if got, best := w.rate(tuner.Now()), w.best(); got < .9*best {
+			t.Errorf("%s: %.1f a second, best is %.1f: %v", w.kind.Words(tuner.Now()), got, best, ds)
+		}
+		if changed > 6*time.Second || len(ds) > 10 {
+			t.Errorf("%d decisions, the last after %v: %v", len(ds), changed, ds)
+		}
+	})
+}
+
+// Of tasks that take long those that run say enough: nobody waits for their ends to go on.
+func TestTunerDecidesBeforeLongTasksEnd(t *testing.T) {
+	w := world{cpu: .0002, wait: 3, held: 1, cores: 2}
+	tuner := NewTuner(Workers.within(), Setting{2, 1})
+	ds, changed := w.live(tuner, 20*time.Second)
+	if tuner.Now().Total() < 256 || changed > 2*time.Second {
+		t.Errorf("%v after %v: %v", tuner.Now(), changed, ds)
+	}
+	for _, d := range ds {
+		if d.Expected < 2 {
+			t.Errorf("%+v", d)
+		}
+	}
 }
 
 // More waiting never asks for fewer in flight.

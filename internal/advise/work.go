@@ -3,6 +3,7 @@ package advise
 import (
 	"fmt"
 	"math"
+	"sort"
 	"time"
 
 	"tandem"
@@ -186,11 +187,8 @@ func (w work) inflight(cores float64, most int) int {
 	case share <= cores/float64(most)/2:
 		return most
 	}
-	bound := cores / share
-	n := max(1, int(math.Ceil(cores)))
-	for n < most && throughput(share, cores, float64(n)) < nearly*bound {
-		n++
-	}
+	least := max(1, int(math.Ceil(cores)))
+	n := least + sort.Search(max(most-least, 0), func(more int) bool { return throughput(share, cores, float64(least+more)) >= nearly*cores/share })
 	if w.crowd { // a processor comes when it comes: then something has to be ready for it
 		n = min(2*n, most)
 	}

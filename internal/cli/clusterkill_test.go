@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bufio"
+	"cmp"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -9,8 +10,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -73,13 +76,19 @@ type party struct {
 	nats string                            // servers for --nats; empty means the nodes' own, through the socket
 	wrap func(name string) []string        // a command in front of a node's; may be nil
 	args func(name string) (args []string) // more arguments of a node; may be nil
+	from map[string]string                 // programs that are not the one under test, by name
+	env  map[string]string                 // one more variable of the environment, by name
 	runs map[string]*exec.Cmd              // by name; "submit" is the submitter
 	done map[string]chan error             // told when one has ended
+
+	mu   sync.Mutex
+	most map[string]int64 // bytes of memory that each has had, by name
 }
 
 func newParty(t *testing.T) *party {
 	t.Helper()
-	p := &party{t: t, dir: t.TempDir(), runs: map[string]*exec.Cmd{}, done: map[string]chan error{}}
+	p := &party{t: t, dir: t.TempDir(), runs: map[string]*exec.Cmd{}, done: map[string]chan error{}, from: map[string]string{}, env: map[string]string{}, most: map[string]int64{}}
+	p.watch()
 	for name, text := range map[string]string{"flow.yaml": clusterFlow, "h.py": clusterHandlers} {
 		if err := os.WriteFile(filepath.Join(p.dir, name), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
@@ -98,7 +107,7 @@ func newParty(t *testing.T) *party {
 
 func (p *party) start(name string, args ...string) {
 	p.t.Helper()
-	words := append([]string{"tandem"}, args...)
+	words := append([]string{cmp.Or(p.from[name], "tandem")}, args...)
 	if p.wrap != nil {
 		words = append(p.wrap(name), words...)
 	}
@@ -109,7 +118,7 @@ func (p *party) start(name string, args ...string) {
 		home = filepath.Join("homes", name)
 	}
 	cmd.Env = append(os.Environ(), "TANDEM_HOME="+filepath.Join(p.dir, home), "XDG_CACHE_HOME="+filepath.Join(p.dir, "cache"),
-		"KILL_LOG="+filepath.Join(p.dir, "work.log"), "KILL_NODE="+name, "TANDEM_NATS=")
+		"KILL_LOG="+filepath.Join(p.dir, "work.log"), "KILL_NODE="+name, "TANDEM_NATS=", p.env[name])
 	log, err := os.OpenFile(filepath.Join(p.dir, name+".log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		p.t.Fatal(err)
@@ -121,7 +130,56 @@ func (p *party) start(name string, args ...string) {
 	}
 	done := make(chan error, 1)
 	go func() { done <- cmd.Wait() }()
-	p.runs[name], p.done[name] = cmd, done
+	p.mu.Lock()
+	p.runs[name] = cmd
+	p.mu.Unlock()
+	p.done[name] = done
+}
+
+// partyMemory is what a node or a submitter of a party may have: its queues hold 50 items, so what it has does not depend on the run. The race detector multiplies it.
+const partyMemory = 1 << 30
+
+// watch looks at the memory of everyone until the test ends.
+func (p *party) watch() {
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		tick := time.NewTicker(100 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-stop:
+				return
+			case <-tick.C:
+			}
+			p.mu.Lock()
+			for name, cmd := range p.runs {
+				p.most[name] = max(p.most[name], residentOf(cmd.Process.Pid))
+			}
+			p.mu.Unlock()
+		}
+	}()
+	p.t.Cleanup(func() {
+		close(stop)
+		<-stopped
+		var all []string
+		for name, n := range p.most {
+			all = append(all, fmt.Sprintf("%s %d MB", name, n>>20))
+			if n > partyMemory {
+				p.t.Errorf("%s had %d MB of memory", name, n>>20)
+			}
+		}
+		slices.Sort(all)
+		p.t.Logf("memory, at most: %s", strings.Join(all, ", "))
+	})
+}
+
+func residentOf(pid int) (bytes int64) {
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if _, after, ok := strings.Cut(string(b), "VmRSS:"); ok {
+		_, _ = fmt.Sscan(after, &bytes)
+	}
+	return bytes << 10
 }
 
 func (p *party) node(name string) {
@@ -161,6 +219,8 @@ func (p *party) kill(name string) {
 	}
 	_ = cmd.Process.Signal(syscall.SIGKILL)
 	<-p.done[name]
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	delete(p.runs, name)
 }
 

@@ -23,6 +23,8 @@ type island struct {
 	t     *testing.T
 	name  string // of the bridge, and the first part of the others
 	nodes []string
+
+	stores string // where the servers of the nodes store
 }
 
 func ip(args ...string) error {
@@ -68,6 +70,7 @@ func (i *island) remove() {
 		_ = ip("link", "del", i.link(n))
 		_ = ip("netns", "del", i.name+n)
 	}
+	_ = ip("link", "del", i.name+"s") // of a slow link
 	_ = ip("link", "del", i.name)
 }
 
@@ -82,8 +85,8 @@ func sweepIslands() {
 	}
 }
 
-// party starts three nodes on the island whose own servers make a cluster, and a run on them.
-func (i *island) party(t *testing.T) *party {
+// party starts three nodes on the island whose own servers make a cluster, and a run on them. What comes before the nodes may be nil.
+func (i *island) party(t *testing.T, before func(*party)) *party {
 	p := newParty(t)
 	p.wrap = func(name string) []string {
 		if name == "submit" {
@@ -97,6 +100,10 @@ func (i *island) party(t *testing.T) *party {
 	}
 	p.nats = strings.Join(urls, ",")
 	stores := t.TempDir() // not in the flow's directory, which travels
+	i.stores = stores
+	if before != nil {
+		before(p)
+	}
 	p.args = func(name string) []string {
 		var routes []string
 		for _, n := range i.nodes {
@@ -156,11 +163,12 @@ func TestNamespaces(t *testing.T) {
 	}
 	isle := newIsland(t)
 	for _, fault := range []struct {
-		name  string
-		every bool // only with -faults
-		do    func(t *testing.T, p *party)
+		name   string
+		every  bool           // only with -faults
+		before func(p *party) // before the nodes start; may be nil
+		do     func(t *testing.T, p *party)
 	}{
-		{"kill -9 of the leader's node", false, func(t *testing.T, p *party) {
+		{"kill -9 of the leader's node", false, nil, func(t *testing.T, p *party) {
 			n := isle.leader(p)
 			at := time.Now()
 			p.kill(n)
@@ -172,14 +180,14 @@ func TestNamespaces(t *testing.T) {
 				t.Errorf("its items were begun elsewhere after %v, want at most 10s", took)
 			}
 		}},
-		{"partition and heal", true, func(t *testing.T, p *party) {
+		{"partition and heal", true, nil, func(t *testing.T, p *party) {
 			n := isle.leader(p)
 			isle.must(t, ip("link", "set", isle.link(n), "down"))
 			p.advance(20, time.Minute)
 			time.Sleep(8 * time.Second) // past the lease
 			isle.must(t, ip("link", "set", isle.link(n), "up"))
 		}},
-		{"kill -9 of another node, and back", true, func(t *testing.T, p *party) {
+		{"kill -9 of another node, and back", true, nil, func(t *testing.T, p *party) {
 			for _, n := range isle.nodes {
 				if n != isle.leader(p) {
 					p.kill(n)
@@ -189,15 +197,36 @@ func TestNamespaces(t *testing.T) {
 				}
 			}
 		}},
-		{"slow link", true, func(t *testing.T, p *party) {
-			link := isle.link("b")
-			if out, err := exec.Command("tc", "qdisc", "add", "dev", link, "root", "netem", "delay", "120ms", "30ms", "loss", "2%").CombinedOutput(); err != nil {
-				t.Skipf("NOT TESTED: no slow link: %v: %s", err, out)
-			}
-			defer func() { isle.must(t, exec.Command("tc", "qdisc", "del", "dev", link, "root").Run()) }()
-			p.finish(4 * time.Minute)
+		{"slow link", true, nil, func(t *testing.T, p *party) {
+			defer isle.slow(t, "b", wire{delay: 60 * time.Millisecond, jitter: 20 * time.Millisecond, loss: 0.02, rate: 1 << 18, queue: 500})()
+			p.advance(200, 2*time.Minute)
 		}},
-		{"every server killed and started again", true, func(t *testing.T, p *party) {
+		{"full disk of a node, and room again", true, func(p *party) { small(p.t, filepath.Join(isle.stores, "b")) }, func(t *testing.T, p *party) {
+			empty := fill(t, filepath.Join(isle.stores, "b"))
+			p.hears("b", "cannot store", time.Minute)
+			p.advance(60, time.Minute) // on the other two
+			empty()
+			p.hears("b", "stores again", time.Minute)
+			for _, n := range isle.nodes {
+				if n != "b" && n != isle.leader(p) {
+					p.kill(n) // now it needs b
+				}
+			}
+		}},
+		{"clocks 30 s fast and 30 s slow", true, func(p *party) {
+			program := skewed(p.t)
+			for n, seconds := range map[string]string{"a": "30", "c": "-30"} {
+				p.from[n], p.env[n] = program, "CLOCK_SKEW="+seconds
+			}
+		}, func(t *testing.T, p *party) {
+			n := isle.leader(p)
+			at := time.Now()
+			p.kill(n)
+			p.finish(3 * time.Minute)
+			took, items := p.elsewhere(n, at)
+			t.Logf("%s, which led, was killed: %d items that it had begun were begun elsewhere, the last after %v", n, items, took.Round(10*time.Millisecond))
+		}},
+		{"every server killed and started again", true, nil, func(t *testing.T, p *party) {
 			for _, n := range isle.nodes {
 				p.kill(n)
 			}
@@ -206,7 +235,7 @@ func TestNamespaces(t *testing.T) {
 				p.node(n)
 			}
 		}},
-		{"the submitter cut off", true, func(t *testing.T, p *party) {
+		{"the submitter cut off", true, nil, func(t *testing.T, p *party) {
 			isle.must(t, ip("link", "set", isle.name, "down"))
 			time.Sleep(9 * time.Second)
 			isle.must(t, ip("link", "set", isle.name, "up"))
@@ -217,7 +246,8 @@ func TestNamespaces(t *testing.T) {
 		}
 		t.Run(fault.name, func(t *testing.T) {
 			begun := time.Now()
-			p := isle.party(t)
+			p := isle.party(t, fault.before)
+			t.Logf("the cluster was there after %v", time.Since(begun).Round(10*time.Millisecond))
 			if !p.advance(40, time.Minute) {
 				t.Fatalf("the run ended before the fault\n%s", p.logs())
 			}

@@ -116,7 +116,9 @@ func (a *app) openNode(ctx context.Context, o nodeOptions) (*cluster.Hub, func()
 		return nil, nil, err
 	}
 	level := jetstream.Level(o.level)
-	s, err := jetstream.Serve(o.server.config(dir, level, o.name))
+	config := o.server.config(dir, level, o.name)
+	config.OnStore = a.nodeStore(o.name, dir)
+	s, err := jetstream.Serve(config)
 	if errors.Is(err, proc.ErrLocked) { // another node of this machine has it: be one more beside it
 		hub, shut, jerr := o.link.open(ctx, "node", nil)
 		if jerr == nil {
@@ -164,6 +166,20 @@ func (a *app) openNode(ctx context.Context, o nodeOptions) (*cluster.Hub, func()
 		_ = s.Close()
 		<-serving
 	}, nil
+}
+
+// nodeStore says when the server of a node stops storing, and when it stores again.
+func (a *app) nodeStore(name, dir string) func(bool, error) {
+	return func(up bool, why error) {
+		switch {
+		case up:
+			fmt.Fprintf(a.err, "node %s: %s\n", name, a.dim("the queue stores again"))
+		case why == nil:
+			fmt.Fprintf(a.err, "node %s: %s\n", name, a.yellow("the queue stopped storing in "+dir)+", and begins again: there was no room for a moment")
+		default:
+			fmt.Fprintf(a.err, "node %s: %s: %v; runs wait, and go on when there is room\n", name, a.yellow("the queue cannot store in "+dir), why)
+		}
+	}
 }
 
 // listenUnix makes a socket that only this user may connect to.

@@ -74,7 +74,7 @@ func (s *Submission) buried(ctx context.Context, written []*letter) error {
 	}
 	for _, l := range written {
 		item := s.tried.items[l.Root]
-		if item == nil || bad(l.Outcome) && l.ID == l.Root {
+		if item == nil || l.stray || bad(l.Outcome) && l.ID == l.Root {
 			continue
 		}
 		parts := s.tried.parts[l.Root]

@@ -89,6 +89,7 @@ type Hub struct {
 	runs    *jetstream.Table
 	nodes   *jetstream.Table
 	objects *jetstream.Objects
+	records *jetstream.Records
 }
 
 // NodeTTL is how long a node that says nothing is still listed.
@@ -117,6 +118,9 @@ func tables(ctx context.Context, e *jetstream.Engine) (h *Hub, err error) {
 		return nil, err
 	}
 	if h.nodes, err = e.Table(ctx, "nodes", NodeTTL); err != nil {
+		return nil, err
+	}
+	if h.records, err = e.Records(ctx, "records"); err != nil {
 		return nil, err
 	}
 	h.objects, err = e.Objects(ctx, "objects", storeSize)
@@ -201,9 +205,9 @@ func (h *Hub) Runs(ctx context.Context) (all []Manifest, err error) {
 	return all, err
 }
 
-// Drop removes the queues of a run that has ended; the table keeps its line.
+// Drop removes the queues of a run that has ended, and what its nodes have noted; the table keeps its line.
 func (h *Hub) Drop(ctx context.Context, m Manifest) error {
-	var all []error
+	all := []error{h.records.Clear(ctx, m.Run)}
 	for at := range len(m.Steps) + 1 {
 		all = append(all, h.e.RemoveQueue(ctx, queueName(m, at)))
 	}

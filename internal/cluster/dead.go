@@ -73,7 +73,7 @@ func bad(o tandem.Outcome) bool {
 // died is a parcel's letter as a dead one, with how it ended.
 func (p *parcel) died(ended *letter, step string) *letter {
 	d := *p.letter
-	d.Object, d.Step = "", step
+	d.Object, d.Step, d.Splits = "", step, nil
 	d.Outcome, d.Error, d.Service, d.Node, d.Attempts, d.Elapsed = ended.Outcome, ended.Error, ended.Service, ended.Node, ended.Attempts, ended.Elapsed
 	return &d
 }

@@ -9,11 +9,22 @@ import (
 	"tandem"
 )
 
+// silence is how long the queue may say nothing before that is said: choosing a leader takes a few seconds.
+const silence = 10 * time.Second
+
 // follow looks at what becomes of the run elsewhere, until ctx is done: a run that was canceled ends its submitter, and Say is told what it waits for.
 func (s *Submission) follow(ctx context.Context, end func(error)) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	said := ""
+	say := func(now string) {
+		if now != said {
+			if said = now; s.Say != nil {
+				s.Say(now)
+			}
+		}
+	}
+	answered := time.Now()
 	for {
 		m, err := s.Hub.Get(ctx, s.Manifest.Run)
 		switch {
@@ -26,11 +37,10 @@ func (s *Submission) follow(ctx context.Context, end func(error)) {
 			end(&tandem.Error{Op: "follow the run", On: m.Run, Kind: tandem.KindCanceled, Message: "it was canceled: " + m.Why, Hint: "what had come back is in the sink; submit it again for the rest"})
 			return
 		case err == nil:
-			if now := s.waits(ctx, m); now != said {
-				if said = now; s.Say != nil {
-					s.Say(now)
-				}
-			}
+			answered = time.Now()
+			say(s.waits(ctx, m))
+		case time.Since(answered) > silence:
+			say("no word from the queue: " + cause(err))
 		}
 		select {
 		case <-ctx.Done():
@@ -56,6 +66,14 @@ func (s *Submission) waits(ctx context.Context, m Manifest) string {
 		return "no node is there"
 	}
 	return strings.Join(Unable(m, nodes), "; ")
+}
+
+// cause words an error of the queue in one line.
+func cause(err error) string {
+	if e, ok := errors.AsType[*tandem.Error](err); ok && e.Hint != "" {
+		return e.Hint
+	}
+	return err.Error()
 }
 
 func isKind(err error, kind string) bool {

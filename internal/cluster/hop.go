@@ -17,17 +17,21 @@ import (
 type hop struct {
 	node  string
 	step  string
+	run   string
 	name  string // of its objects: the run and the step
 	store *jetstream.Objects
-	in    tandem.Queue
-	next  tandem.Queue // the queue of the next step, or of the results
-	end   tandem.Queue // of the results
-	last  bool         // next is end
-	most  int          // letters to take at a time
-	wait  patience
-	turn  func(context.Context) // waits while a run of a higher priority has items here
-	dead  *Dead                 // where items that ended badly are kept
-	gone  func() bool           // the run is over: nothing of it is given back
+
+	records *jetstream.Records
+
+	in   tandem.Queue
+	next tandem.Queue // the queue of the next step, or of the results
+	end  tandem.Queue // of the results
+	last bool         // next is end
+	most int          // letters to take at a time
+	wait patience
+	turn func(context.Context) // waits while a run of a higher priority has items here
+	dead *Dead                 // where items that ended badly are kept
+	gone func() bool           // the run is over: nothing of it is given back
 
 	redact func(tandem.Value) tandem.Value
 
@@ -47,6 +51,10 @@ type parcel struct {
 	over     []bool    // of out: it has ended
 	dead     []*letter // of out: those that ended badly, as they were when this step got them
 	canceled bool
+
+	pieces   [][]byte // what is recorded to have become of it, in place of out
+	revision uint64   // of the record or the claim; zero means none
+	object   string   // of a record that is too large for a message
 }
 
 func newHop(h *hop) *hop {
@@ -106,9 +114,23 @@ func (h *hop) hold(ctx context.Context, l tandem.Lease) *parcel {
 		return nil
 	}
 	p := &parcel{lease: l, letter: letter}
+	if jetstream.Again(l) {
+		switch run, err := h.claim(ctx, p); {
+		case err != nil:
+			h.give(ctx, []tandem.Lease{l})
+			rest(ctx, firstPause)
+			return nil
+		case !run && p.pieces == nil: // who had it before has passed it on meanwhile
+			return nil
+		}
+	}
 	h.mu.Lock()
 	h.held[p] = struct{}{}
 	h.mu.Unlock()
+	if p.pieces != nil {
+		h.settled <- p
+		return nil
+	}
 	if l.Attempt() > MaxLost {
 		letter.Outcome = tandem.Crashed
 		letter.Error = &failure{Op: "run", On: h.step, Kind: tandem.KindCrash, Reason: "lost",
@@ -134,7 +156,7 @@ func (h *hop) Write(ended []*tandem.Task) (int, error) {
 		}
 		r := t.Result
 		l := &letter{source: t.Source, value: t.Value}
-		l.ID, l.Root, l.Attempts, l.Elapsed = t.ID, p.letter.Root, t.Attempts, int64(t.Elapsed)
+		l.ID, l.Root, l.Splits, l.Attempts, l.Elapsed = t.ID, p.letter.Root, p.letter.Splits, t.Attempts, int64(t.Elapsed)
 		over := h.last || r.Outcome != tandem.OK
 		if over && h.redact != nil { // values between steps travel as they are
 			r.Value, r.Err = h.redact(r.Value), redacted(r.Err, h.redact)
@@ -172,6 +194,7 @@ func (h *hop) Close() error { return nil }
 // settle is engine.Flow's Settled: all that came of a parcel is noted.
 func (h *hop) settle(tag any) {
 	p := tag.(*parcel)
+	p.number()
 	share, rest := p.letter.Shares/int64(len(p.out)), p.letter.Shares%int64(len(p.out))
 	for i, l := range p.out {
 		l.Shares = share
@@ -210,9 +233,26 @@ func (h *hop) flush(ctx context.Context) {
 
 // pass stores what came of parcels behind this step, and then ends their leases.
 func (h *hop) pass(ctx context.Context, lot []*parcel) error {
+	lot, err := h.decide(ctx, lot)
+	if err != nil || len(lot) == 0 {
+		return err
+	}
 	var on, over []tandem.Message
 	leases := make([]tandem.Lease, 0, len(lot))
 	for _, p := range lot {
+		leases = append(leases, p.lease)
+		if p.pieces != nil {
+			all, err := p.messages()
+			if err != nil {
+				return err
+			}
+			if h.last {
+				over = append(over, all...)
+			} else {
+				on = append(on, all...)
+			}
+			continue
+		}
 		for i, l := range p.out {
 			var m tandem.Message
 			if err := h.wait.try(ctx, func() (err error) { m, err = l.seal(ctx, h.store, h.name); return err }); err != nil {
@@ -224,7 +264,6 @@ func (h *hop) pass(ctx context.Context, lot []*parcel) error {
 				on = append(on, m)
 			}
 		}
-		leases = append(leases, p.lease)
 	}
 	for q, m := range map[tandem.Queue][]tandem.Message{h.next: on, h.end: over} {
 		if len(m) > 0 {
@@ -236,7 +275,7 @@ func (h *hop) pass(ctx context.Context, lot []*parcel) error {
 	if err := h.wait.try(ctx, func() error { return h.dead.put(ctx, lot) }); err != nil {
 		return err
 	}
-	err := h.in.Done(ctx, leases...)
+	err = h.in.Done(ctx, leases...)
 	lost := err != nil
 	if errors.Is(err, tandem.ErrLost) || again(err) && !h.wait.over() {
 		err = nil // it may be run once more, here or elsewhere, and the submitter counts it once
@@ -246,6 +285,9 @@ func (h *hop) pass(ctx context.Context, lot []*parcel) error {
 		delete(h.held, p)
 	}
 	h.mu.Unlock()
+	if !lost {
+		h.unrecord(ctx, lot)
+	}
 	for _, p := range lot {
 		if !lost && p.letter.Object != "" && (len(p.out) != 1 || p.out[0].Object != p.letter.Object) {
 			p.letter.forget(ctx, h.store)

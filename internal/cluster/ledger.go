@@ -6,8 +6,10 @@ import (
 	"encoding/json"
 	"errors"
 	"io/fs"
+	"iter"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 
 	"tandem"
@@ -20,12 +22,23 @@ type ledger struct {
 	count int64            // items fed
 	whole bool             // the source has been read to its end
 	ended int64            // roots that have come back whole
-	open  map[string]int64 // shares that are still out, of roots of which some have come back
+	open  map[string]*root // of which some have come back
 	seen  map[[16]byte]struct{}
 	have  func(string) bool
 	dir   string
 	parts *os.File
 }
+
+// root is an item of the source that has become several. A step that ran twice for one item may have made other items the second time. All that came of either run
+// gets here in the end; whichever gets here first decides, and what came of the other is left out. What was decided stands in the file before anything is left out:
+// the line that decided it may not be in the sink yet when the submitter is killed.
+type root struct {
+	left   int64             // shares that are still out
+	splits map[string]string // what each item that became several was split into
+}
+
+// itself stands in place of a split for an item that ended as one.
+const itself = "itself"
 
 type fedRecord struct {
 	Items int64 `json:"items"`
@@ -36,10 +49,13 @@ type partRecord struct {
 	ID     string `json:"id"`
 	Root   string `json:"root"`
 	Shares int64  `json:"shares"`
+
+	Splits []string `json:"splits,omitempty"`
+	Itself bool     `json:"itself,omitempty"` // only says that it ended as one
 }
 
 func openLedger(dir string, have func(string) bool, before int64) (*ledger, error) {
-	l := &ledger{open: map[string]int64{}, seen: map[[16]byte]struct{}{}, have: have, dir: dir}
+	l := &ledger{open: map[string]*root{}, seen: map[[16]byte]struct{}{}, have: have, dir: dir}
 	if have == nil {
 		l.have = func(string) bool { return false }
 	}
@@ -68,69 +84,154 @@ func (l *ledger) failed(err error) error {
 
 // restore counts what the journal knows. Items that are their whole root need no line in parts.
 func (l *ledger) restore(before int64) error {
-	noted := map[string]bool{}
+	noted := map[string]partRecord{}
 	lines := bufio.NewScanner(l.parts)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
 		var p partRecord
-		if json.Unmarshal(lines.Bytes(), &p) != nil || noted[p.ID] || !l.have(p.ID) {
-			continue // torn by a kill, or not yet in the sink: it comes again
+		if json.Unmarshal(lines.Bytes(), &p) != nil {
+			continue // torn by a kill
 		}
-		noted[p.ID] = true
-		l.share(p.Root, p.Shares)
+		l.decide(p)
+		if !p.Itself && l.have(p.ID) { // otherwise it comes again
+			noted[p.ID] = p
+		}
+	}
+	for _, p := range noted {
+		l.share(p)
 	}
 	l.ended += before - int64(len(noted))
 	return lines.Err()
 }
 
-// share counts shares of a root that have come back, and tells whether they make it whole.
-func (l *ledger) share(root string, shares int64) (whole bool) {
-	if shares == sharesIn1 {
+// decide keeps to what a line says about the items that this one is a part of.
+func (l *ledger) decide(p partRecord) {
+	r := l.open[p.Root]
+	if r == nil {
+		r = &root{left: sharesIn1, splits: map[string]string{}}
+		l.open[p.Root] = r
+	}
+	for id, split := range p.parents() {
+		r.splits[id] = split
+	}
+	if p.Itself {
+		r.splits[p.ID] = itself
+	}
+}
+
+// share counts the shares of an item that has come back, and tells whether they make its root whole.
+func (l *ledger) share(p partRecord) (whole bool) {
+	if p.Shares == sharesIn1 {
+		delete(l.open, p.Root)
 		l.ended++
 		return true
 	}
-	left, ok := l.open[root]
-	if !ok {
-		left = sharesIn1
-	}
-	if left -= shares; left > 0 {
-		l.open[root] = left
+	l.decide(p)
+	r := l.open[p.Root]
+	if r.left -= p.Shares; r.left > 0 {
 		return false
 	}
-	delete(l.open, root)
+	delete(l.open, p.Root)
+	l.seen[keyOf(p.Root, "whole")] = struct{}{}
 	l.ended++
 	return true
 }
 
-// take notes that an item has come back. It is not the first time when its line is in the sink or on the way there.
-func (l *ledger) take(id, root string, shares int64) (first, whole bool, err error) {
-	sum := sha256.Sum256([]byte(id))
-	key := [16]byte(sum[:16])
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if _, ok := l.seen[key]; ok || l.have(id) {
-		return false, false, nil
-	}
-	l.seen[key] = struct{}{}
-	if shares != sharesIn1 {
-		b, err := json.Marshal(partRecord{id, root, shares})
-		if err != nil {
-			return false, false, err
-		}
-		if _, err := l.parts.Write(append(b, '\n')); err != nil {
-			return false, false, l.failed(err)
+// parents gives the items that this one is a part of, each with what it was split into.
+func (p partRecord) parents() iter.Seq2[string, string] {
+	return func(yield func(string, string) bool) {
+		id := p.ID
+		for i := len(p.Splits) - 1; i >= 0; i-- {
+			if id = id[:max(0, strings.LastIndexByte(id, '/'))]; !yield(id, p.Splits[i]) {
+				return
+			}
 		}
 	}
-	return true, l.share(root, shares), nil
 }
 
-// knows tells whether the line of an item is in the sink or on the way there.
-func (l *ledger) knows(id string) bool {
-	sum := sha256.Sum256([]byte(id))
+// useless tells whether there is no use for an item: its line is in the sink or on the way there, or that of something else which came of the same. The mutex is held.
+func (l *ledger) useless(p partRecord) (bool, error) {
+	if _, over := l.seen[keyOf(p.Root, "whole")]; over || l.has(p.ID) {
+		return true, nil
+	}
+	splits := map[string]string{}
+	if r := l.open[p.Root]; r != nil {
+		splits = r.splits
+	}
+	if is := splits[p.ID]; is != "" && is != itself {
+		return true, nil
+	}
+	for id, split := range p.parents() {
+		if is := splits[id]; is != "" && is != split {
+			return true, nil
+		}
+		if l.has(id) {
+			return true, l.note(partRecord{ID: id, Root: p.Root, Itself: true})
+		}
+	}
+	return false, nil
+}
+
+// note writes a line, and keeps to it.
+func (l *ledger) note(p partRecord) error {
+	b, err := json.Marshal(p)
+	if err != nil {
+		return err
+	}
+	if _, err := l.parts.Write(append(b, '\n')); err != nil {
+		return l.failed(err)
+	}
+	if p.Itself && p.ID != p.Root { // of a root that ended as one nothing else is asked
+		l.decide(p)
+	}
+	return nil
+}
+
+// sync makes what was decided survive a power cut.
+func (l *ledger) sync() error {
+	if err := l.parts.Sync(); err != nil {
+		return l.failed(err)
+	}
+	return nil
+}
+
+// has tells whether the line of an item is in the sink or on the way there.
+func (l *ledger) has(id string) bool {
+	_, ok := l.seen[keyOf(id, "line")]
+	return ok || l.have(id)
+}
+
+func keyOf(id, what string) [16]byte {
+	sum := sha256.Sum256([]byte(what + " " + id))
+	return [16]byte(sum[:16])
+}
+
+func partOf(l *letter) partRecord {
+	return partRecord{ID: l.ID, Root: l.Root, Shares: l.Shares, Splits: l.Splits}
+}
+
+// take notes that an item has come back. It is not the first when there is no use for it.
+func (l *ledger) take(t *letter) (first, whole bool, err error) {
+	p := partOf(t)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	_, ok := l.seen[[16]byte(sum[:16])]
-	return ok || l.have(id)
+	if no, err := l.useless(p); no || err != nil {
+		return false, false, err
+	}
+	if p.Shares != sharesIn1 {
+		if err := l.note(p); err != nil {
+			return false, false, err
+		}
+	}
+	l.seen[keyOf(p.ID, "line")] = struct{}{}
+	return true, l.share(p), nil
+}
+
+// knows tells whether there is no use for an item.
+func (l *ledger) knows(t *letter) (bool, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.useless(partOf(t))
 }
 
 func (l *ledger) fed() (items int64, whole bool) {

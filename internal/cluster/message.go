@@ -18,6 +18,7 @@ type letter struct {
 	head
 	source, value tandem.Value
 	earlier       []tandem.Value
+	stray         bool // the submitter has no use for it
 }
 
 // head is the part of a letter that is JSON.
@@ -28,6 +29,9 @@ type head struct {
 	Attempts int    `json:"attempts,omitempty"`
 	Elapsed  int64  `json:"elapsed_ns,omitempty"`
 	Same     bool   `json:"same,omitempty"` // source and value are one
+
+	// Splits says, of an item that is one of several, what they were each time: the last element of its id is its number in the last.
+	Splits []string `json:"splits,omitempty"`
 
 	Outcome tandem.Outcome `json:"outcome,omitempty"` // of one that has ended
 	Error   *failure       `json:"error,omitempty"`
@@ -75,7 +79,7 @@ func (l *letter) seal(ctx context.Context, store *jetstream.Objects, name string
 	}
 	blob := tandem.ListOf(values).Data
 	if len(blob) > inline {
-		l.Object = name + "/" + l.ID
+		l.Object = name + "/" + l.name()
 		if err := store.Put(ctx, l.Object, bytes.NewReader(blob)); err != nil {
 			return tandem.Message{}, err
 		}
@@ -89,7 +93,15 @@ func (l *letter) seal(ctx context.Context, store *jetstream.Objects, name string
 	body = append(body, Version)
 	body = binary.LittleEndian.AppendUint32(body, uint32(len(h)))
 	body = append(append(body, h...), blob...)
-	return tandem.Message{ID: l.ID, Body: body}, nil
+	return tandem.Message{ID: l.name(), Body: body}, nil
+}
+
+// name tells the item from those of the same id that another run of a step has made.
+func (l *letter) name() string {
+	if n := len(l.Splits); n > 0 {
+		return l.ID + "@" + l.Splits[n-1]
+	}
+	return l.ID
 }
 
 // open reads a message and its values.
@@ -130,13 +142,9 @@ func (l *letter) fill(ctx context.Context, store *jetstream.Objects, m *tandem.M
 	if l.Object != "" {
 		ctx, cancel := context.WithTimeout(ctx, storeWait) // a server that dies while it sends an object says nothing
 		defer cancel()
-		r, err := store.Get(ctx, l.Object)
-		if err != nil {
+		var err error
+		if blob, err = readObject(ctx, store, l.Object); err != nil {
 			return err
-		}
-		blob, err = io.ReadAll(r)
-		if err = errors.Join(err, r.Close()); err != nil {
-			return &tandem.Error{Op: "fetch the values of", On: l.ID, Kind: tandem.KindQueue, Message: err.Error(), Err: err, Again: tandem.AgainYes}
 		}
 	}
 	values, err := tandem.Value{Kind: tandem.List, Data: blob}.Values()
@@ -149,6 +157,19 @@ func (l *letter) fill(ctx context.Context, store *jetstream.Objects, m *tandem.M
 		l.earlier = values[2:]
 	}
 	return nil
+}
+
+// readObject reads an object to its end.
+func readObject(ctx context.Context, store *jetstream.Objects, name string) ([]byte, error) {
+	r, err := store.Get(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	b, err := io.ReadAll(r)
+	if err = errors.Join(err, r.Close()); err != nil {
+		return nil, &tandem.Error{Op: "fetch the values of", On: name, Kind: tandem.KindQueue, Message: err.Error(), Err: err, Again: tandem.AgainYes}
+	}
+	return b, nil
 }
 
 // forget removes what a letter has in the store.

@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -156,7 +157,12 @@ func (s *Submission) collect(ctx context.Context, yield func(engine.Start) bool)
 			if err != nil {
 				return err
 			}
-			if s.ledger.knows(l.ID) { // its values may be gone from the store already
+			useless, err := s.ledger.knows(l)
+			if err != nil {
+				return err
+			}
+			if useless { // its values may be gone from the store already
+				l.stray = true
 				s.written(lease, l)
 				continue
 			}
@@ -165,11 +171,12 @@ func (s *Submission) collect(ctx context.Context, yield func(engine.Start) bool)
 			} else if err != nil {
 				return err
 			}
-			first, whole, err := s.ledger.take(l.ID, l.Root, l.Shares)
+			first, whole, err := s.ledger.take(l)
 			if err != nil {
 				return err
 			}
 			if !first {
+				l.stray = true
 				s.written(lease, l)
 				continue
 			}
@@ -223,6 +230,11 @@ func (s *Submission) end(ctx context.Context) error {
 	s.mu.Unlock()
 	if len(done) == 0 {
 		return nil
+	}
+	if slices.ContainsFunc(letters, func(l *letter) bool { return l.stray }) {
+		if err := s.ledger.sync(); err != nil {
+			return err
+		}
 	}
 	err := s.results.Done(ctx, done...)
 	if errors.Is(err, tandem.ErrLost) || again(err) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"net"
 	"net/http"
 	"os"
@@ -18,6 +19,7 @@ import (
 
 	root "tandem"
 	"tandem/engine"
+	"tandem/internal/compare"
 	"tandem/internal/handler"
 )
 
@@ -232,6 +234,14 @@ func (b *bench) run(h labelled, setting string, long, from time.Duration) ran {
 	return r
 }
 
+// times is a factor for people.
+func times(x float64) string {
+	if x == 0 {
+		return "–"
+	}
+	return fmt.Sprintf("%.1f×", x)
+}
+
 func median(x []float64) float64 {
 	slices.Sort(x)
 	if len(x) == 0 {
@@ -248,6 +258,8 @@ type compared struct {
 	Pairs               []float64          // the ratios
 	Whole               float64            // items a second of the whole run in mode auto, the measuring included, to the best
 	Decided             float64            // seconds from the first item to the last decision; 0 when it stayed as it began
+	Expected            float64            // times as fast as it began, as the decisions in force foretold; 0 when none did
+	Became              float64            // times as fast: the rate behind the decisions to that of the setting it began with, run before and after
 	Grid                map[string]float64 // items a second
 	Because             string
 	Decisions           []engine.Decision
@@ -262,7 +274,11 @@ func (b *bench) compare(h labelled) compared {
 			c.Grid[setting] += b.run(h, setting, *gridTime, *gridTime/4).rate / float64(*rounds)
 		}
 	}
+	first := b.run(h, h.start(), *gridTime, *gridTime/4).rate
 	auto := b.run(h, "auto", *autoTime, *autoTime/2)
+	if c.Expected = foretold(auto.report.Decisions); c.Expected > 0 {
+		c.Became = 2 * auto.rate / (first + b.run(h, h.start(), *gridTime, *gridTime/4).rate)
+	}
 	c.Auto, c.Decided, c.Because, c.Decisions, c.Measured = auto.decision, auto.decided, auto.report.Because, auto.report.Decisions, auto.report.Measured
 	for _, setting := range h.grid {
 		if c.Best == "" || c.Grid[setting] > c.Grid[c.Best] {
@@ -287,6 +303,33 @@ func (b *bench) compare(h labelled) compared {
 	return c
 }
 
+// start is the setting that mode auto begins with, on two processors.
+func (h labelled) start() string {
+	switch h.kind {
+	case "async":
+		return "1x64"
+	case "command":
+		return "2"
+	}
+	return "2x1"
+}
+
+// foretold is the product of what the decisions in force were expected to bring; 0 when none of them said.
+func foretold(all []engine.Decision) float64 {
+	product, said := []float64{1}, []bool{false}
+	for _, d := range all {
+		if strings.HasPrefix(d.Because, "taken back") { // the one before is not in force
+			product, said = product[:max(1, len(product)-1)], said[:max(1, len(said)-1)]
+			continue
+		}
+		product, said = append(product, product[len(product)-1]*max(d.Expected, 1)), append(said, said[len(said)-1] || d.Expected > 0)
+	}
+	if n := len(product) - 1; said[n] {
+		return product[n]
+	}
+	return 0
+}
+
 // TestHandlersAccuracy compares mode auto with the best setting that a search through the grid finds.
 func TestHandlersAccuracy(t *testing.T) {
 	if !*handlers {
@@ -294,14 +337,14 @@ func TestHandlersAccuracy(t *testing.T) {
 	}
 	b := newBench(t)
 	var lines []compared
-	fmt.Printf("%-18s %-9s %-8s %-8s %-8s %6s %6s %8s\n", "handler", "truth", "by hand", "best", "auto", "ratio", "whole", "decided")
+	fmt.Printf("%-18s %-9s %-8s %-8s %-8s %6s %6s %8s %8s %8s\n", "handler", "truth", "by hand", "best", "auto", "ratio", "whole", "decided", "expected", "became")
 	for _, h := range readHandlers(t) {
 		if *only != "" && !strings.Contains(h.name, *only) {
 			continue
 		}
 		l := b.compare(h)
 		lines = append(lines, l)
-		fmt.Printf("%-18s %-9s %-8s %-8s %-8s %6.2f %6.2f %7.1fs  %s\n", l.Name, l.Truth, l.ByHand, l.Best, l.Auto, l.Ratio, l.Whole, l.Decided, l.Because)
+		fmt.Printf("%-18s %-9s %-8s %-8s %-8s %6.2f %6.2f %7.1fs %8s %8s  %s\n", l.Name, l.Truth, l.ByHand, l.Best, l.Auto, l.Ratio, l.Whole, l.Decided, times(l.Expected), times(l.Became), l.Because)
 		if *explain {
 			for _, d := range l.Decisions {
 				fmt.Printf("    %6.2fs %s → %s: %s\n", d.Seconds, d.From, d.To, d.Because)
@@ -311,7 +354,7 @@ func TestHandlersAccuracy(t *testing.T) {
 			fmt.Printf("    grid %s\n    pairs %.2f\n    measured %s\n", g, l.Pairs, m)
 		}
 	}
-	var all []float64
+	var all, off []float64
 	good, quick := 0, 0
 	for _, l := range lines {
 		all = append(all, l.Ratio)
@@ -321,8 +364,20 @@ func TestHandlersAccuracy(t *testing.T) {
 		if l.Decided <= 2 {
 			quick++
 		}
+		if l.Expected > 0 {
+			off = append(off, math.Abs(l.Became/l.Expected-1))
+		}
 	}
 	fmt.Printf("%d handlers, seed %d: at least 90 %% of the best: %d; median %.2f; worst %.2f; decided within 2 s: %d\n", len(lines), *seed, good, median(all), slices.Min(all), quick)
+	if len(off) > 0 {
+		held := 0
+		for _, o := range off {
+			if compare.Held(o) {
+				held++
+			}
+		}
+		fmt.Printf("%d predictions: off by %.0f %% in the median, at most by %.0f %%; within 15 %%: %d\n", len(off), 100*median(off), 100*slices.Max(off), held)
+	}
 	if *outFile != "" {
 		doc, err := json.MarshalIndent(lines, "", "  ")
 		if err == nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"hash/fnv"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -181,7 +182,11 @@ func (q *Queue) publishMany(ctx context.Context, todo []*nats.Msg) (rest []*nats
 
 func isFull(err error) bool {
 	a, ok := errors.AsType[*jetstream.APIError](err)
-	return ok && (a.ErrorCode == 10077 || a.ErrorCode == 10054) // too many messages, too many bytes
+	if !ok || a.ErrorCode == 10054 { // too many bytes
+		return ok
+	}
+	// 10077 is all that can go wrong with storing, and its text tells what did.
+	return a.ErrorCode == 10077 && strings.Contains(a.Description, "maximum ") && strings.Contains(a.Description, " exceeded")
 }
 
 // failed words an error of the server; nil stays nil, and causes of a context stay what they are.
@@ -195,7 +200,7 @@ func (q *Queue) failed(op string, err error) error {
 	case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):
 		e.Message, e.Hint, e.Again = "the server has no JetStream", "start nats-server with -js, or enable it for the account", tandem.AgainNever
 	case errors.Is(err, nats.ErrNoResponders):
-		e.Hint = "JetStream does not answer: the cluster may be choosing a leader, or has too few servers left"
+		e.Hint = "JetStream does not answer: the cluster may be choosing a leader, or has too few servers left; or its disk is full, which the node with the server says"
 	case ok && a.ErrorCode == 10047:
 		e.Message, e.Hint = "the server has no storage left for it", "give the server more, or remove old runs"
 	case ok && a.ErrorCode == noPeers:

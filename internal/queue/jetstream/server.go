@@ -11,7 +11,8 @@
 //   - A queue is three streams (work, dead letters, notes about deliveries that do not count) and one consumer, or sixteen when it keeps order: about
 //     0.1 MB and 7 goroutines in the server each. Put, Take and Done of one batch are one round trip each; of the server
 //     inside one confirmation stands for all of a Done.
-//   - An embedded server opens no port. Its directory has one owner; a second is refused.
+//   - An embedded server opens no port. Its directory has one owner; a second is refused. When its disk is full it stores nothing, says so, and goes on by
+//     itself when there is room: what was confirmed is there.
 package jetstream
 
 import (
@@ -50,6 +51,9 @@ type ServerConfig struct {
 	Cluster string   // "host:port" for the other servers of a cluster; empty means a server alone
 	Routes  []string // nats:// addresses of the other servers
 	Group   string   // name of the cluster; empty means tandem
+
+	// OnStore is told when the server stops storing, mostly because its disk is full, and why; and when it stores again, which it does by itself. It may be nil.
+	OnStore func(up bool, why error)
 }
 
 // Server is a JetStream server in this process.
@@ -58,7 +62,8 @@ type Server struct {
 	lock *os.File
 	cfg  ServerConfig
 
-	staging string // directory in memory for batches; empty when there is none
+	staging       string        // directory in memory for batches; empty when there is none
+	stop, guarded chan struct{} // of guard
 }
 
 const payload = 8 << 20 // the largest message an embedded server takes
@@ -87,12 +92,15 @@ func Serve(cfg ServerConfig) (*Server, error) {
 	if err == nil {
 		var srv *server.Server
 		if srv, err = server.NewServer(opts); err == nil {
+			log := &errands{}
+			srv.SetLoggerV2(log, false, false, false)
 			srv.Start()
 			if srv.ReadyForConnections(20 * time.Second) {
-				s := &Server{srv: srv, lock: lock, cfg: cfg}
+				s := &Server{srv: srv, lock: lock, cfg: cfg, stop: make(chan struct{}), guarded: make(chan struct{})}
 				if cfg.Level == Power {
 					s.stages()
 				}
+				go s.guard(log)
 				return s, nil
 			}
 			srv.Shutdown()
@@ -197,6 +205,8 @@ func (s *Server) Connect() (*Engine, error) {
 
 // Close stops the server and waits for it.
 func (s *Server) Close() error {
+	close(s.stop)
+	<-s.guarded
 	s.srv.Shutdown()
 	s.srv.WaitForShutdown()
 	var err error
