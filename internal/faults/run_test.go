@@ -433,7 +433,7 @@ func (r *run) read() {
 		if err != nil {
 			r.Error(err)
 		}
-		if c.Step == "work" {
+		if c.Step != "monitor" {
 			r.crashes = append(r.crashes, c)
 		} else {
 			r.Errorf("a neighbour died: %s %s/%s: %s", c.Step, c.Reason, c.Confidence, c.What)
