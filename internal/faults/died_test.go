@@ -211,12 +211,9 @@ func hung() []row {
 		{n: 19, fault: "SIGSTOP of a command", lang: "command", step: sh(`test $n != 5 || { echo -n 0 > culprit; exec sleep 600; }`, "hang: 4s", once), bad: five("timed_out"), why: "hung/proven", says: "stopped by a signal", inject: stopCommand, check: stopped},
 		{n: 19, fault: "SIGSTOP while it waits", lang: "node", needs: "node", step: node("hangs", "hang: 5s", once), items: 6, bad: five("timed_out"), why: "hung/proven", says: "stopped by a signal", inject: stopCommand, check: stopped},
 		{n: 19, fault: "SIGSTOP while it waits", lang: "java", needs: "java", step: java("locks", "hang: 6s", once), items: 6, bad: five("timed_out"), why: "hung/proven", says: "stopped by a signal", inject: stopCommand, check: stopped},
-		{n: 20, fault: "frozen: nothing can kill it", lang: "python", as: "root", needs: "freezer", step: py("sleeps", "timeout: 3s", once), bad: five("timed_out"), why: "unkillable/proven", says: "frozen with the control group /tandem-faults-", inject: freeze, late: thaw, check: frozen},
-		{n: 20, fault: "frozen: nothing can kill it", lang: "go", as: "root", needs: "freezer", step: golang("sleeps", "timeout: 3s", once), bad: five("timed_out"), why: "unkillable/proven", says: "frozen with the control group /tandem-faults-", inject: freeze, late: thaw, check: frozen},
-		{n: 20, fault: "frozen: nothing can kill it", lang: "command", as: "root", needs: "freezer", step: sh(`test $n != 5 || { echo -n 0 > culprit; exec sleep 600; }`, "timeout: 3s", once), bad: five("timed_out"), why: "unkillable/proven", says: "frozen with the control group /tandem-faults-", inject: freeze, late: func(r *run) {
-			time.Sleep(5 * time.Second) // its item has ended two seconds after it was killed, and it is given up two seconds later
-			thaw(r)
-		}, check: frozen},
+		{n: 20, fault: "frozen: nothing can kill it", lang: "python", as: "root", needs: "freezer", step: py("sleeps", "timeout: 3s", once), bad: five("timed_out"), why: "unkillable/proven", says: "frozen with the control group /tandem-faults-", inject: freeze, late: thawGivenUp, check: frozen},
+		{n: 20, fault: "frozen: nothing can kill it", lang: "go", as: "root", needs: "freezer", step: golang("sleeps", "timeout: 3s", once), bad: five("timed_out"), why: "unkillable/proven", says: "frozen with the control group /tandem-faults-", inject: freeze, late: thawGivenUp, check: frozen},
+		{n: 20, fault: "frozen: nothing can kill it", lang: "command", as: "root", needs: "freezer", step: sh(`test $n != 5 || { echo -n 0 > culprit; exec sleep 600; }`, "timeout: 3s", once), bad: five("timed_out"), why: "unkillable/proven", says: "frozen with the control group /tandem-faults-", inject: freeze, late: thawGivenUp, check: frozen},
 		{n: 20, fault: "thawed when it has been killed: a death like any other", lang: "command", as: "root", needs: "freezer", step: sh(`test $n != 5 || { echo -n 0 > culprit; exec sleep 600; }`, "timeout: 3s", once), bad: five("timed_out"), why: "timeout/proven", says: "frozen with the control group /tandem-faults-", inject: freeze, late: thaw},
 		{n: 20, fault: "frozen until the run has ended", lang: "python", as: "root", needs: "freezer", step: py("sleeps", "timeout: 3s", once), bad: five("timed_out"), why: "unkillable/proven", says: "SIGKILL is pending", inject: freeze, check: func(r *run) { thaw(r); frozen(r) }},
 		{n: 20, fault: "frozen until the run has ended", lang: "command", as: "root", needs: "freezer", step: sh(`test $n != 5 || { echo -n 0 > culprit; exec sleep 600; }`, "hang: 3s", once), bad: five("timed_out"), why: "unkillable/proven", says: "SIGKILL is pending", inject: freeze, check: func(r *run) { thaw(r); frozen(r) }},
@@ -296,6 +293,16 @@ func (r *run) freeze(root, file, how string) {
 		for end := time.Now().Add(10 * time.Second); os.Remove(dir) != nil && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		}
 	})
+}
+
+// thawGivenUp thaws when its report is there: the item has ended before that.
+func thawGivenUp(r *run) {
+	for end := time.Now().Add(r.long); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if files, _ := filepath.Glob(r.dir + "/.tandem/runs/*/crashes/*.json"); len(files) > 0 {
+			break
+		}
+	}
+	thaw(r)
 }
 
 func thaw(r *run) {
