@@ -33,9 +33,9 @@ type charge struct {
 	input    string
 }
 
-// kill ends the process. The first reason stays, unless the process has ended by itself before.
+// kill ends the process. The first reason stays, unless the process has ended by itself before, or has begun to: on a loaded machine its end takes seconds.
 func (w *worker) kill(as tandem.ExitReason, why string) {
-	if !isClosed(w.process.Gone()) {
+	if !isClosed(w.process.Gone()) && !w.process.Exiting() {
 		w.killed.CompareAndSwap(nil, &killing{as, why})
 	}
 	w.life.On(supervise.Kill, now())
