@@ -4,6 +4,7 @@ package arch
 import (
 	"bufio"
 	"encoding/json"
+	"go/ast"
 	"go/parser"
 	"go/token"
 	"io/fs"
@@ -153,6 +154,29 @@ func TestExitAndEnvironmentStayAtTheEdge(t *testing.T) {
 					t.Errorf("%s/%s calls %s…): only the command reads the environment and ends the process", p.ImportPath, name, call)
 				}
 			}
+		}
+	}
+}
+
+// The engine passes on what a step wants of isolation. How that is had, and what it is to hold a process at all, is between pools and internal/proc.
+func TestTheEngineKnowsNotHowProcessesAreHeld(t *testing.T) {
+	for _, p := range list(t) {
+		if p.ImportPath != "tandem/engine" && p.ImportPath != "tandem/internal/gopool" && p.ImportPath != "tandem/internal/supervise" {
+			continue
+		}
+		for _, name := range p.GoFiles {
+			f, err := parser.ParseFile(token.NewFileSet(), filepath.Join(p.Dir, name), nil, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ast.Inspect(f, func(n ast.Node) bool {
+				if s, ok := n.(*ast.SelectorExpr); ok {
+					if x, ok := s.X.(*ast.Ident); ok && x.Name == "proc" && x.Obj == nil && s.Sel.Name != "Isolation" {
+						t.Errorf("%s/%s uses proc.%s: pools start and hold processes, the engine only passes on what a step wants", p.ImportPath, name, s.Sel.Name)
+					}
+				}
+				return true
+			})
 		}
 	}
 }

@@ -150,6 +150,24 @@ func lose(serial int) {
 	}
 }
 
+// tidy buries a warden that was killed. Otherwise it would stay as a zombie until the next start.
+func tidy() {
+	if !guard.mu.TryLock() {
+		return // somebody starts something, and will see it
+	}
+	defer guard.mu.Unlock()
+	if guard.cmd != nil && hasEnded(guard.cmd.Process.Pid) {
+		drop()
+	}
+}
+
+// hasEnded says whether a child has ended; it is not buried by that.
+func hasEnded(pid int) bool {
+	var info unix.Siginfo
+	err := unix.Waitid(unix.P_PID, pid, &info, unix.WEXITED|unix.WNOWAIT|unix.WNOHANG, nil)
+	return err == nil && info.Signo != 0
+}
+
 func drop() {
 	if guard.cmd == nil {
 		return
