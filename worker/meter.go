@@ -1,6 +1,8 @@
 package worker
 
 import (
+	"cmp"
+	"slices"
 	"sync"
 	"time"
 
@@ -27,8 +29,9 @@ type meter struct {
 	wall    int64
 	tasks   int64
 	at      arena.Usage
-	queue   time.Duration // not yet told
-	queued  time.Duration // at the last look
+	queue   time.Duration            // not yet told
+	queued  map[string]time.Duration // by thread, at the last look
+	crowd   int                      // most tasks that ran at a time since then
 	counted int64
 	asleep  bool
 	gate    chan struct{} // wakes look
@@ -48,8 +51,12 @@ func (m *meter) enter(now int64) {
 	if m.since = now; m.active == 0 && m.tasks == 0 {
 		m.at = arena.Used() // what happened between the tasks is not theirs
 		m.told = now
+		if now-m.counted >= int64(queueEvery)/2 {
+			m.queued, m.counted = arena.Queued(), now
+		}
 	}
 	m.active++
+	m.crowd = max(m.crowd, m.active)
 	if m.asleep {
 		m.asleep = false
 		m.gate <- struct{}{} // never waits: only one follows each falling asleep
@@ -79,17 +86,26 @@ func (m *meter) tell(now int64, id uint64, frames []byte) []byte {
 		m.count(now)
 	}
 	u := arena.Used()
-	used := tandem.Usage{Tasks: m.tasks, Wall: time.Duration(m.wall), CPU: u.CPU - m.at.CPU, Queue: m.queue, Voluntary: u.Voluntary - m.at.Voluntary, Involuntary: u.Involuntary - m.at.Involuntary}
+	wall := time.Duration(m.wall)
+	used := tandem.Usage{Tasks: m.tasks, Wall: wall, CPU: u.CPU - m.at.CPU, Queue: min(m.queue, wall), Voluntary: u.Voluntary - m.at.Voluntary, Involuntary: u.Involuntary - m.at.Involuntary}
 	m.told = now
 	m.at, m.wall, m.tasks, m.queue = u, 0, 0, 0
 	return wire.AppendMeasured(frames, id, used)
 }
 
-// count adds up the run queue. The mutex is held.
+// count adds up the run queue: of as many threads as tasks ran at a time, those that stood in it longest. The others are the runtime's, which stand beside a task
+// that does not wait for them. The mutex is held.
 func (m *meter) count(now int64) {
-	q := arena.Queued()
-	m.queue += max(0, q-m.queued)
-	m.queued, m.counted = q, now
+	by := arena.Queued()
+	var stood []time.Duration
+	for thread, q := range by {
+		stood = append(stood, q-m.queued[thread])
+	}
+	slices.SortFunc(stood, func(a, b time.Duration) int { return cmp.Compare(b, a) })
+	for _, q := range stood[:min(len(stood), max(m.crowd, 1))] {
+		m.queue += max(0, q)
+	}
+	m.queued, m.counted, m.crowd = by, now, m.active
 }
 
 // look tells of tasks that take long. Of one that takes very long it stops to: a clock that goes would keep the runtime from finding out that all goroutines sleep

@@ -37,13 +37,13 @@ func ThreadCPU() time.Duration {
 	return time.Duration(ts.Nano())
 }
 
-// Queued is how long the threads of this process were ready to run without a processor, all of them together; those that have ended are not in it. It opens a
-// file for each, about 5 µs.
-func Queued() (sum time.Duration) {
+// Queued is how long each thread of this process was ready to run without a processor, by its id. It opens a file for each, about 5 µs.
+func Queued() map[string]time.Duration {
 	list, err := os.ReadDir("/proc/self/task")
 	if err != nil {
-		return 0
+		return nil
 	}
+	by := make(map[string]time.Duration, len(list))
 	for _, t := range list {
 		b, err := os.ReadFile("/proc/self/task/" + t.Name() + "/schedstat")
 		if err != nil {
@@ -51,8 +51,8 @@ func Queued() (sum time.Duration) {
 		}
 		if f := strings.Fields(string(b)); len(f) == 3 {
 			n, _ := strconv.ParseInt(f[1], 10, 64)
-			sum += time.Duration(n)
+			by[t.Name()] = time.Duration(n)
 		}
 	}
-	return sum
+	return by
 }
