@@ -186,9 +186,11 @@ func TestASourceIsNotReadAhead(t *testing.T) {
 func TestStopAtOnce(t *testing.T) {
 	sink := &memory{}
 	ctx, cancel := context.WithCancelCause(t.Context())
+	var first sync.Once // to wait: on a busy machine workers take their time to start
 	flow := Flow{Name: "t", Source: source.Range(1, 1_000_000), Sink: sink, Steps: []Step{
 		{Name: "double", Handler: Program{Argv: []string{exe()}, Handler: "double"}, Workers: 2},
 		{Name: "wait", Handler: Func{Do: func(ctx context.Context, t *tandem.Task) tandem.Result {
+			first.Do(func() { time.AfterFunc(100*time.Millisecond, func() { cancel(tandem.ErrInterrupted) }) })
 			select {
 			case <-ctx.Done():
 				return tandem.Result{Outcome: tandem.Canceled, Err: &tandem.Error{Kind: tandem.KindCanceled, Message: "stopped"}}
@@ -197,7 +199,6 @@ func TestStopAtOnce(t *testing.T) {
 			}
 		}}, Concurrency: 10},
 	}}
-	time.AfterFunc(300*time.Millisecond, func() { cancel(tandem.ErrInterrupted) })
 	begun := time.Now()
 	r, err := New(Config{}).Run(ctx, flow)
 	if !errors.Is(err, tandem.ErrInterrupted) || time.Since(begun) > 10*time.Second {
