@@ -9,7 +9,7 @@ GOTESTSUM := $(CACHE)/gotestsum
 PILLOW := pillow==11.3.0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo cluster-demo test kills faults cluster-faults cluster-trials past-ten bench accuracy accuracy-handlers parallel redis chromium picture lint build generate fuzz clean
+.PHONY: help demo cluster-demo test kills faults cluster-faults cluster-trials past-ten bench accuracy accuracy-handlers parallel redis chromium report-million picture lint build generate fuzz clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -82,6 +82,9 @@ parallel:
 # The report's page is tested in Chromium. Without it those tests are skipped, and say so.
 chromium:
 	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; } >/dev/null 2>&1 || echo "NOT TESTED: chromium is not here and only root can install it, so the report's page is not tested in a browser: apt-get install chromium"
+
+report-million: chromium ## open the report of a million items in a browser, and say how long that took
+	@$(GO) test ./internal/report -run TestPageOfAMillionItems -count=1 -v | grep -E "page was there|NOT TESTED|SKIP|FAIL|ok"
 
 picture: build chromium ## draw docs/lanes.png, the README's picture, from a run made for it
 	$(GO) test ./internal/report -run TestPicture -count=1 -v -picture $(abspath docs/lanes.png) -tandem $(abspath bin/tandem)

@@ -115,7 +115,24 @@ func newWarden() error {
 	}
 	guard.cmd, guard.sock, guard.contained, guard.known = cmd, fds[0], c, true
 	guard.serial++
+	watchWarden(guard.serial)
 	return nil
+}
+
+// wardenLook is how long a warden that was killed may stay a zombie.
+const wardenLook = 500 * time.Millisecond
+
+// watchWarden buries a warden that has ended though nobody wants to start anything just then. A goroutine that waits would be there to the end of every program
+// that uses the library; a look from time to time costs a microsecond.
+func watchWarden(serial int) {
+	time.AfterFunc(wardenLook, func() {
+		tidy()
+		guard.mu.Lock()
+		defer guard.mu.Unlock()
+		if guard.serial == serial && guard.cmd != nil {
+			watchWarden(serial)
+		}
+	})
 }
 
 // lose gives up a warden that did not do what it was asked; serial tells which, for another caller may have seen it first.
@@ -125,6 +142,24 @@ func lose(serial int) {
 	if serial == guard.serial {
 		drop()
 	}
+}
+
+// tidy buries a warden that was killed; it is also called when a program ends, as that is what the end of a warden brings about.
+func tidy() {
+	if !guard.mu.TryLock() {
+		return // somebody starts something, and will see it
+	}
+	defer guard.mu.Unlock()
+	if guard.cmd != nil && hasEnded(guard.cmd.Process.Pid) {
+		drop()
+	}
+}
+
+// hasEnded says whether a child has ended; it is not buried by that.
+func hasEnded(pid int) bool {
+	var info unix.Siginfo
+	err := unix.Waitid(unix.P_PID, pid, &info, unix.WEXITED|unix.WNOWAIT|unix.WNOHANG, nil)
+	return err == nil && info.Signo != 0 || err == unix.ECHILD
 }
 
 func drop() {

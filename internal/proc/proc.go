@@ -39,6 +39,8 @@ type Spec struct {
 	Output    func(stream int, chunk []byte) // told what the process writes to stream 1 or 2; may be nil
 	Limits    Limits
 	Isolation Isolation
+
+	name string // what the program is told it is called; empty means Argv[0]
 }
 
 // Exit is how a process ended.
@@ -101,6 +103,9 @@ func startAs(spec Spec, direct, keep bool) (*Process, error) {
 		return nil, &tandem.Error{Op: "start", Kind: tandem.KindStart, Message: "no program given"}
 	}
 	cmd := exec.Command(spec.Argv[0], spec.Argv[1:]...)
+	if spec.name != "" {
+		cmd.Args[0] = spec.name
+	}
 	cmd.Dir, cmd.Env, cmd.ExtraFiles = spec.Dir, spec.Env, spec.Files
 	if len(spec.Extra) > 0 {
 		cmd.Env = append(cmd.Environ(), spec.Extra...)
@@ -143,8 +148,10 @@ func (p *Process) begin(cmd *exec.Cmd, spec Spec, direct bool) (err error) {
 		c = Contained{Level: BestEffort, How: "nothing but its process group", Missing: c.Missing}
 	}
 	ask := spec.Isolation
-	if _, serr := os.Stat(cmd.Path); serr == nil && ask.closed() { // the program itself may always be read
-		ask.Read = append(slices.Clone(ask.Read), cmd.Path)
+	if ask.closed() { // the program itself may always be read
+		if _, serr := os.Stat(cmd.Path); serr == nil {
+			ask.Read = append(slices.Clone(ask.Read), cmd.Path)
+		}
 	}
 	if p.cage, err = newPlan(spec.Limits, ask, c); err != nil {
 		return err
@@ -193,6 +200,8 @@ func startError(program string, err error) error {
 	case errors.Is(err, fs.ErrPermission) && !aboutItself(err):
 		e.Message = "not allowed to run it"
 		e.Hint = "chmod +x " + program
+	case errors.Is(err, syscall.EMFILE):
+		e.Hint = "Tandem has as many files open as it may: raise the limit (ulimit -n), or lower workers and concurrency; retry: {when: [start]} waits for some"
 	case errors.Is(err, syscall.EAGAIN):
 		e.Hint = "the limit of processes is reached: see `ulimit -u`"
 	case errors.Is(err, syscall.E2BIG):
@@ -228,6 +237,7 @@ func (p *Process) wait(out *outputs) {
 		g.remove()
 		p.over.CompareAndSwap(nil, p.exit.proof())
 	}
+	tidy()
 	out.finish()
 	p.exit.Tail, p.exit.Over = p.tail.String(), p.over.Load()
 	close(p.done)
