@@ -44,12 +44,12 @@ const (
 
 // ServerConfig says how a server inside this process is to be.
 type ServerConfig struct {
-	Dir   string // where it stores; it belongs to the server
-	Name  string // empty means tandem
+	Dir  string // where it stores; it belongs to the server
+	Name string // empty means tandem
 	// Prefix of the streams that this process makes through Connect; empty means tandem.
 	Prefix string
-	Level Level  // empty means Process
-	Store int64  // bytes on disk it may use; zero means 64 GiB
+	Level  Level // empty means Process
+	Store  int64 // bytes on disk it may use; zero means 64 GiB
 
 	Listen  string   // "host:port" for clients; empty opens no port
 	Cluster string   // "host:port" for the other servers of a cluster; empty means a server alone
