@@ -9,7 +9,7 @@ GOTESTSUM := $(CACHE)/gotestsum
 PILLOW := pillow==11.3.0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo cluster-demo test kills faults cluster-faults cluster-trials past-ten bench accuracy accuracy-handlers parallel redis chromium report-million picture lint build generate fuzz clean
+.PHONY: help demo cluster-demo test kills faults cluster-faults cluster-trials past-ten image bench accuracy accuracy-handlers parallel redis chromium report-million picture lint build generate fuzz clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -60,7 +60,10 @@ cluster-trials: ## kills of nodes, leader and submitter and partitions, mixed, 1
 past-ten: build redis ## every figure of docs/explanation/past-ten-nodes.md (a quarter of an hour on a quiet machine)
 	cd bench && $(GO) run . -tandem $(abspath bin/tandem) -rounds 3 -only '^limit/chan-pipe|^peer/(nats|river|asynq)|^tandem/(queue-|nodes-|attach)'
 	$(GO) test -run TestKills -count 1 -timeout 30m -v ./internal/queue/jetstream -kills 20 -puts 1000000
-	$(GO) test -run TestSimulation -count 1 -v ./internal/cluster
+	$(GO) test -run TestSimulation -count 1 -timeout 30m -v ./internal/cluster
+
+image: ## the steps of deploy/Dockerfile, done in an overlay of this machine's root: its node runs a flow (root; no container engine)
+	$(GO) test ./deploy -run TestImageRuns -count 1 -timeout 30m -v -image
 
 bench: build parallel redis ## side by side with the peers and the raw limits; see bench/README.md
 	cd bench && $(GO) run . -tandem $(abspath bin/tandem) $(BENCH)

@@ -253,6 +253,7 @@ func (p *party) logs() string {
 	if p.nats != "" {
 		all.WriteString(p.queues())
 	}
+	all.WriteString(p.missing())
 	files, _ := filepath.Glob(filepath.Join(p.dir, "*.log"))
 	for _, f := range files {
 		if filepath.Base(f) == "work.log" {
@@ -260,6 +261,35 @@ func (p *party) logs() string {
 		}
 		b, _ := os.ReadFile(f)
 		fmt.Fprintf(&all, "== %s\n%s", filepath.Base(f), b[max(0, len(b)-4000):])
+	}
+	return all.String()
+}
+
+// missing says which items have no line, and what the handlers noted of them.
+func (p *party) missing() string {
+	_, got, err := killJSONL("out.jsonl")(p.dir)
+	if err != nil {
+		return err.Error() + "\n"
+	}
+	work, _ := os.ReadFile(filepath.Join(p.dir, "work.log"))
+	var all strings.Builder
+	for id, want := range clusterExpected() {
+		if got[id] != "" {
+			continue
+		}
+		root, part, split := strings.Cut(id, "/")
+		if !split {
+			part = "1"
+		}
+		fmt.Fprintf(&all, "%s has no line, want %q\n", id, want)
+		for line := range strings.Lines(string(work)) {
+			if w := strings.Fields(line); len(w) == 4 && (w[3] == root || w[3] == root+"."+part) {
+				all.WriteString("   " + line)
+			}
+		}
+		if all.Len() > 8000 {
+			return all.String() + "and more\n"
+		}
 	}
 	return all.String()
 }

@@ -139,7 +139,7 @@ func (i *island) party(t *testing.T, before func(*party)) *party {
 
 // queues says what the streams of the run hold, for a run that does not get on.
 func (p *party) queues() string {
-	nc, err := nats.Connect(p.nats, nats.Timeout(2*time.Second))
+	nc, err := nats.Connect(p.nats, nats.Timeout(15*time.Second))
 	if err != nil {
 		return "no server answers: " + err.Error()
 	}
@@ -148,7 +148,7 @@ func (p *party) queues() string {
 	if err != nil {
 		return err.Error()
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	var all strings.Builder
 	streams := js.ListStreams(ctx)
