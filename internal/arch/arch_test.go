@@ -4,6 +4,7 @@ package arch
 import (
 	"bufio"
 	"encoding/json"
+	"go/ast"
 	"go/parser"
 	"go/token"
 	"io/fs"
@@ -17,7 +18,7 @@ import (
 
 // layer of each package: a package imports only packages of lower layers. Packages of one layer are strangers.
 var layer = map[string]int{
-	"tandem": 0, "tandem/internal/supervise": 0, "tandem/internal/page": 0, "tandem/sdk/python": 0, "tandem/internal/arena": 0,
+	"tandem": 0, "tandem/internal/supervise": 0, "tandem/internal/page": 0, "tandem/internal/perfetto": 0, "tandem/sdk/python": 0, "tandem/internal/arena": 0,
 	"tandem/internal/wire": 1, "tandem/internal/handover": 1, "tandem/internal/queue": 1, "tandem/internal/proc": 1, "tandem/internal/expr": 1, "tandem/internal/limit": 1, "tandem/internal/evidence": 1, "tandem/internal/advise": 1,
 	"tandem/internal/source": 2, "tandem/internal/sink": 2, "tandem/internal/gopool": 2, "tandem/internal/procpool": 2,
 	"tandem/internal/measure": 2, "tandem/internal/inside": 2, "tandem/internal/profile": 2, "tandem/internal/handler": 2, "tandem/internal/queue/jetstream": 2, "tandem/queue/redis": 2, "tandem/internal/sqlite": 2, "tandem/internal/journal": 2, "tandem/internal/lanes": 2, "tandem/internal/live": 2, "tandem/worker": 2, "tandem/tandemtest": 2,
@@ -153,6 +154,29 @@ func TestExitAndEnvironmentStayAtTheEdge(t *testing.T) {
 					t.Errorf("%s/%s calls %s…): only the command reads the environment and ends the process", p.ImportPath, name, call)
 				}
 			}
+		}
+	}
+}
+
+// The engine passes on what a step wants of isolation. How that is had, and what it is to hold a process at all, is between pools and internal/proc.
+func TestTheEngineKnowsNotHowProcessesAreHeld(t *testing.T) {
+	for _, p := range list(t) {
+		if p.ImportPath != "tandem/engine" && p.ImportPath != "tandem/internal/gopool" && p.ImportPath != "tandem/internal/supervise" {
+			continue
+		}
+		for _, name := range p.GoFiles {
+			f, err := parser.ParseFile(token.NewFileSet(), filepath.Join(p.Dir, name), nil, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ast.Inspect(f, func(n ast.Node) bool {
+				if s, ok := n.(*ast.SelectorExpr); ok {
+					if x, ok := s.X.(*ast.Ident); ok && x.Name == "proc" && x.Obj == nil && s.Sel.Name != "Isolation" {
+						t.Errorf("%s/%s uses proc.%s: pools start and hold processes, the engine only passes on what a step wants", p.ImportPath, name, s.Sel.Name)
+					}
+				}
+				return true
+			})
 		}
 	}
 }

@@ -49,7 +49,7 @@ type hit struct {
 
 // Reports of an end come first, the last of them; then exceptions that nobody caught; then what others say about a child.
 var ranks = [][]func([]string, Exit) *hit{
-	{goDeath, goRace, pythonFatal, sanitizer, undefined, jvmFatal, nodeFatal, nodeAbort, rustPanic, libc},
+	{goDeath, goSignal, goRace, pythonFatal, sanitizer, undefined, jvmFatal, nodeFatal, nodeAbort, rustPanic, libc},
 	{pythonTraceback, jvmException, nodeUncaught},
 	{shellSays, noMemory},
 }
@@ -74,7 +74,7 @@ func Find(text string, e Exit) *tandem.Stack {
 // Hung is where the handler is, in the stacks that a worker wrote when it was asked for them, or nil.
 func Hung(text string) *tandem.Stack {
 	lines := split(text)
-	for _, find := range []func([]string) *hit{pythonHung, goHung} {
+	for _, find := range []func([]string) *hit{pythonHung, goHung, jvmHung} {
 		if h := find(lines); h != nil {
 			h.Kind = "hung"
 			return h.stack(lines)

@@ -38,6 +38,7 @@ var deaths = []struct {
 	{"go_deadlock", Exit{Code: 2}, "go", "deadlock", "all goroutines are asleep - deadlock!", "main.main (gp.go:28)"},
 	{"go_overflow", Exit{Code: 2}, "go", "fatal_error", "stack overflow", "main.main.func3 (gp.go:46)"},
 	{"go_race", Exit{Code: 66}, "go", "data_race", "data race", "main.main (gp.go:53)"},
+	{"go_abort", Exit{Code: 2}, "go", "fatal_error", "SIGABRT: abort", "main.parse (main.go:10)"},
 	{"py_raise", exit1, "python", "exception", "ValueError: bad header", "parse (py1.py:3)"},
 	{"py_chain", exit1, "python", "exception", "RuntimeError: wrapped", "parse (py1.py:6)"},
 	{"py_group", exit1, "python", "exception", "ExceptionGroup: many (2 sub-exceptions)", "parse (py1.py:13)"},

@@ -149,17 +149,48 @@ func goHung(lines []string) *hit {
 	if from < 0 {
 		return nil
 	}
-	h := &hit{Stack: tandem.Stack{Language: "go"}, from: from + 1, to: len(lines)}
-	for g := goroutine(lines, from); g >= 0; g = goroutine(lines, g+1) {
-		frames := goFrames(lines, g+1)
+	g, frames := goHandler(lines, from)
+	if g < 0 {
+		return nil
+	}
+	h := &hit{Stack: tandem.Stack{Language: "go"}, from: g, to: g}
+	_, h.Message, _ = strings.Cut(strings.TrimSuffix(lines[g], "]:"), "[")
+	for ; h.to < len(lines) && lines[h.to] != ""; h.to++ {
+	}
+	place(&h.Stack, frames)
+	return h
+}
+
+// goHandler is the first goroutine from line i on that runs a handler, or -1.
+func goHandler(lines []string, i int) (g int, frames []frame) {
+	for g = goroutine(lines, i); g >= 0; g = goroutine(lines, g+1) {
+		frames = goFrames(lines, g+1)
 		if slices.ContainsFunc(frames, func(f frame) bool { return f.function == "tandem/worker.call" }) {
-			_, h.Message, _ = strings.Cut(strings.TrimSuffix(lines[g], "]:"), "[")
-			h.from = g
-			for h.to = g; h.to < len(lines) && lines[h.to] != ""; h.to++ {
-			}
-			place(&h.Stack, frames)
-			return h
+			return g, frames
 		}
+	}
+	return -1, nil
+}
+
+var goSignalled = regexp.MustCompile(`^SIG[A-Z]+: .+$`)
+
+// goSignal recognises the end of a Go program by a signal that its runtime tells of: SIGABRT, SIGQUIT, a fault in C code. In a worker it names the handler.
+func goSignal(lines []string, _ Exit) *hit {
+	for i := len(lines) - 3; i >= 0; i-- {
+		if !goSignalled.MatchString(lines[i]) || !strings.HasPrefix(lines[i+1], "PC=0x") {
+			continue
+		}
+		g := goroutine(lines, i+2)
+		if g < 0 || g > i+goBetween {
+			continue
+		}
+		h := &hit{Stack: tandem.Stack{Language: "go", Kind: "fatal_error", Message: lines[i]}, from: i, to: goEnd(lines, g)}
+		if at, frames := goHandler(lines, g); at >= 0 {
+			place(&h.Stack, frames)
+		} else {
+			place(&h.Stack, goFrames(lines, g+1))
+		}
+		return h
 	}
 	return nil
 }

@@ -110,8 +110,8 @@ func died() []row {
 		{n: 7, fault: "a panic beside the handler", lang: "go", step: golang("beside", once), bad: five("crashed"), why: "app_error/proven", says: "index out of range", quick: true},
 		{n: 7, fault: "a fatal error: stack overflow", lang: "go", step: golang("overflow", once), bad: five("crashed"), why: "app_error/proven", says: "main.deep"},
 		{n: 7, fault: "all goroutines asleep: deadlock", lang: "go", step: golang("deadlock", once), bad: five("crashed"), why: "app_error/proven", says: "deadlock"},
-		{n: 8, fault: "the Java machine gets SIGSEGV", lang: "java", needs: "java", step: java("segv", once), items: 6, bad: five("crashed"), why: "signal/proven", says: "SIGSEGV"},
-		{n: 8, fault: "SIGSEGV, told as exit code 1", lang: "java", needs: "java", env: []string{"JAVA_TOOL_OPTIONS=-XX:-CreateCoredumpOnCrash"}, step: java("segv", once), items: 6, bad: five("failed"), why: "signal/probable", says: "SIGSEGV"},
+		{n: 8, fault: "the Java machine gets SIGSEGV", lang: "java", needs: "java", step: java("segv", once), items: 6, bad: five("crashed"), why: "signal/proven", says: "SIGSEGV in Fault.main"},
+		{n: 8, fault: "SIGSEGV, told as exit code 1", lang: "java", needs: "java", env: []string{"JAVA_TOOL_OPTIONS=-XX:-CreateCoredumpOnCrash"}, step: java("segv", once), items: 6, bad: five("failed"), why: "signal/probable", says: "SIGSEGV in Fault.main"},
 		{n: 8, fault: "no memory, and told to crash for it", lang: "java", needs: "java", env: []string{"JAVA_TOOL_OPTIONS=-XX:+CrashOnOutOfMemoryError"}, step: java("oom", once), items: 6, bad: five("crashed"), why: "mem_limit/probable", says: "Java heap space"},
 		{n: 8, fault: "the Java machine has no memory", lang: "java", needs: "java", step: java("oom", once), items: 6, bad: five("failed"), why: "mem_limit/probable", says: "OutOfMemory"},
 		{n: 9, fault: "the heap of Node is full", lang: "node", needs: "node", step: node("oom", once), items: 6, bad: five("crashed"), why: "mem_limit/probable", says: "heap"},
@@ -194,14 +194,14 @@ func hung() []row {
 		{n: 16, fault: "a busy loop past its timeout", lang: "python", step: py("spins", "timeout: 1s", once), bad: five("timed_out"), why: "timeout/proven", says: "in spin", check: late(6 * time.Second), quick: true},
 		{n: 16, fault: "a busy loop past its timeout", lang: "go", step: golang("spins", "timeout: 1s", once), bad: five("timed_out"), why: "timeout/proven", says: "in main.spin", check: late(6 * time.Second)},
 		{n: 16, fault: "a busy loop past its timeout", lang: "command", step: sh(`test $n != 5 || while :; do :; done`, "timeout: 1s", once), bad: five("timed_out"), why: "timeout/proven", check: late(6 * time.Second), quick: true},
-		{n: 16, fault: "a busy loop past its timeout", lang: "java", needs: "java", step: java("spins", "timeout: 8s", once), items: 6, bad: five("timed_out"), why: "timeout/proven", check: late(13 * time.Second)},
+		{n: 16, fault: "a busy loop past its timeout", lang: "java", needs: "java", step: java("spins", "timeout: 8s", once), items: 6, bad: five("timed_out"), why: "timeout/proven", says: "in Fault.main", check: late(13 * time.Second)},
 		{n: 16, fault: "a busy loop past its timeout", lang: "node", needs: "node", step: node("spins", "timeout: 4s", once), items: 6, bad: five("timed_out"), why: "timeout/proven", check: late(9 * time.Second)},
 		{n: 17, fault: "a lock that nobody opens", lang: "python", step: py("locks", "hang: 1s", once), bad: five("timed_out"), why: "hung/proven", says: "in lock", check: waiting, quick: true},
 		{n: 17, fault: "sleeps for ever", lang: "python", step: py("sleeps", "hang: 1s", once), bad: five("timed_out"), why: "hung/proven", says: "in nap", check: waiting},
 		{n: 17, fault: "sleeps for ever", lang: "go", step: golang("sleeps", "hang: 1s", once), bad: five("timed_out"), why: "hung/proven"},
 		{n: 17, fault: "sleeps for ever", lang: "command", step: sh(`test $n != 5 || sleep 600`, "hang: 1s", once), bad: five("timed_out"), why: "hung/proven"},
 		{n: 17, fault: "waits for ever", lang: "node", needs: "node", step: node("hangs", "hang: 3s", once), items: 6, bad: five("timed_out"), why: "hung/proven"},
-		{n: 17, fault: "waits for itself", lang: "java", needs: "java", step: java("locks", "hang: 5s", once), items: 6, bad: five("timed_out"), why: "hung/proven"},
+		{n: 17, fault: "waits for itself", lang: "java", needs: "java", step: java("locks", "hang: 5s", once), items: 6, bad: five("timed_out"), why: "hung/proven", says: "in Fault.main"},
 		{n: 18, fault: "C calls hold the GIL for longer than hang", lang: "python", step: py("gil", "hang: 1s", once)},
 		{n: 18, fault: "one C call holds the GIL for longer than hang", lang: "python", step: py("gil_whole", "hang: 1s", once)},
 		{n: 18, fault: "computes for longer than hang", lang: "go", step: golang("computes", "hang: 1s", once)},
@@ -211,9 +211,10 @@ func hung() []row {
 		{n: 19, fault: "SIGSTOP of a command", lang: "command", step: sh(`test $n != 5 || { echo -n 0 > culprit; exec sleep 600; }`, "hang: 4s", once), bad: five("timed_out"), why: "hung/proven", says: "stopped by a signal", inject: stopCommand, check: stopped},
 		{n: 19, fault: "SIGSTOP while it waits", lang: "node", needs: "node", step: node("hangs", "hang: 5s", once), items: 6, bad: five("timed_out"), why: "hung/proven", says: "stopped by a signal", inject: stopCommand, check: stopped},
 		{n: 19, fault: "SIGSTOP while it waits", lang: "java", needs: "java", step: java("locks", "hang: 6s", once), items: 6, bad: five("timed_out"), why: "hung/proven", says: "stopped by a signal", inject: stopCommand, check: stopped},
-		{n: 20, fault: "frozen: nothing can kill it", lang: "python", as: "root", needs: "freezer", step: py("sleeps", "timeout: 3s", once), bad: five("timed_out"), why: "unkillable/proven", says: "frozen with the control group /tandem-faults-", inject: freeze, late: thaw, check: frozen},
-		{n: 20, fault: "frozen: nothing can kill it", lang: "go", as: "root", needs: "freezer", step: golang("sleeps", "timeout: 3s", once), bad: five("timed_out"), why: "unkillable/proven", says: "frozen with the control group /tandem-faults-", inject: freeze, late: thaw, check: frozen},
-		{n: 20, fault: "frozen: nothing can kill it", lang: "command", as: "root", needs: "freezer", step: sh(`test $n != 5 || { echo -n 0 > culprit; exec sleep 600; }`, "timeout: 3s", once), bad: five("timed_out"), why: "unkillable/proven", says: "frozen with the control group /tandem-faults-", inject: freeze, late: thaw, check: frozen},
+		{n: 20, fault: "frozen: nothing can kill it", lang: "python", as: "root", needs: "freezer", step: py("sleeps", "timeout: 3s", once), bad: five("timed_out"), why: "unkillable/proven", says: "frozen with the control group /tandem-faults-", inject: freeze, late: thawGivenUp, check: frozen},
+		{n: 20, fault: "frozen: nothing can kill it", lang: "go", as: "root", needs: "freezer", step: golang("sleeps", "timeout: 3s", once), bad: five("timed_out"), why: "unkillable/proven", says: "frozen with the control group /tandem-faults-", inject: freeze, late: thawGivenUp, check: frozen},
+		{n: 20, fault: "frozen: nothing can kill it", lang: "command", as: "root", needs: "freezer", step: sh(`test $n != 5 || { echo -n 0 > culprit; exec sleep 600; }`, "timeout: 3s", once), bad: five("timed_out"), why: "unkillable/proven", says: "frozen with the control group /tandem-faults-", inject: freeze, late: thawGivenUp, check: frozen},
+		{n: 20, fault: "thawed when it has been killed: a death like any other", lang: "command", as: "root", needs: "freezer", step: sh(`test $n != 5 || { echo -n 0 > culprit; exec sleep 600; }`, "timeout: 3s", once), bad: five("timed_out"), why: "timeout/proven", says: "frozen with the control group /tandem-faults-", inject: freeze, late: thaw},
 		{n: 20, fault: "frozen until the run has ended", lang: "python", as: "root", needs: "freezer", step: py("sleeps", "timeout: 3s", once), bad: five("timed_out"), why: "unkillable/proven", says: "SIGKILL is pending", inject: freeze, check: func(r *run) { thaw(r); frozen(r) }},
 		{n: 20, fault: "frozen until the run has ended", lang: "command", as: "root", needs: "freezer", step: sh(`test $n != 5 || { echo -n 0 > culprit; exec sleep 600; }`, "hang: 3s", once), bad: five("timed_out"), why: "unkillable/proven", says: "SIGKILL is pending", inject: freeze, check: func(r *run) { thaw(r); frozen(r) }},
 		{n: 20, fault: "frozen by a group of version 2: it can be killed", lang: "python", as: "root", needs: "freezer v2", step: py("sleeps", "hang: 4s", once), bad: five("timed_out"), why: "hung/proven", says: "frozen with the control group /tandem-faults-", inject: freeze2, check: counts(0, 1, 0)},
@@ -292,6 +293,16 @@ func (r *run) freeze(root, file, how string) {
 		for end := time.Now().Add(10 * time.Second); os.Remove(dir) != nil && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		}
 	})
+}
+
+// thawGivenUp thaws when its report is there: the item has ended before that.
+func thawGivenUp(r *run) {
+	for end := time.Now().Add(r.long); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if files, _ := filepath.Glob(r.dir + "/.tandem/runs/*/crashes/*.json"); len(files) > 0 {
+			break
+		}
+	}
+	thaw(r)
 }
 
 func thaw(r *run) {

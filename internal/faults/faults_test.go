@@ -35,6 +35,7 @@ type row struct {
 	flow  string            // the whole flow, in place of all that
 	items int               // 12 unless told otherwise
 	bad   map[string]string // id: outcome; those that are not named end ok
+	lost  bool              // lines may be missing, and the totals say how many
 	free  bool              // any outcome will do, one for each item
 	why   string            // reason/confidence of every crash report of the step; none when it is empty
 	says  string            // in what happened, place and evidence of a report

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"tandem"
 )
 
 // left are faults 22 to 24: what a program leaves behind.
@@ -54,9 +56,9 @@ func parts() []row {
 			pid := r.worker("worker", 0)
 			r.signal(r.part("warden"), syscall.SIGKILL)
 			time.Sleep(100 * time.Millisecond)
-			r.signal(pid, syscall.SIGKILL)
-		}, late: func(r *run) { r.part("warden") }, check: counts(0, 1, 0)},
-		{n: 26, fault: "kill -9 of the warden: the next command has another", lang: "command", step: sh(`test $n != 5 || { echo -n 0 > culprit; sleep 1; }; echo $n`), inject: func(r *run) {
+			r.signal(pid, syscall.SIGKILL) // its replacement comes from the template
+		}, check: counts(0, 1, 0)},
+		{n: 26, fault: "kill -9 of the warden: the next command has another", lang: "command", step: sh(`test $n != 5 || echo -n 0 > culprit; sleep 0.4; echo $n`), inject: func(r *run) {
 			r.until("culprit", "the culprit does not begin")
 			r.signal(r.part("warden"), syscall.SIGKILL)
 		}, late: func(r *run) { r.part("warden") }, check: counts(0, 0, 0)},
@@ -79,6 +81,31 @@ steps:
   - {name: work, python: "HANDLERS:good", mode: process, workers: 2}
 into: {jsonl: out.jsonl}
 `
+
+// bigFlow fills what its journal and its sink lie on.
+const bigFlow = `tandem: v1
+name: fault
+from: {range: 1..400}
+steps:
+  - {name: work, python: "HANDLERS:big", mode: process, workers: 2}
+  - {name: then, python: "HANDLERS:same", mode: process, workers: 2}
+into: {jsonl: out.jsonl}
+`
+
+// onSmall runs it with a file system of its own, of that size, on a directory.
+func onSmall(dir, size string) []string {
+	return []string{"unshare", "-U", "-r", "-m", "sh", "-c", `mkdir -p ` + dir + ` && mount -t tmpfs -o size=` + size + ` none ` + dir + ` && exec "$@"`, "sh"}
+}
+
+// full checks that a run that could not write says what and what to do, and that its totals are true.
+func full(words ...string) func(*run) {
+	return func(r *run) {
+		refused(append(words, "no space left on device")...)(r)
+		if n := r.report.Items["unwritten"]; r.report.Items["in"] == 0 || n == 0 || r.flow == bigFlow && len(r.items_) != r.report.Items["in"]-n {
+			r.Errorf("%v, %d lines", r.report.Items, len(r.items_))
+		}
+	}
+}
 
 func killShim(r *run) { r.signal(r.worker("shim", 0), syscall.SIGKILL) }
 
@@ -147,7 +174,7 @@ func starting() []row {
 		{n: 34, fault: "a worker never says that it is ready", lang: "command", step: `worker: [sleep, "600"], handler: x, workers: 1`, exit: 2, free: true, why: "any", long: 250 * time.Second, check: refused("not ready after")},
 		{n: 35, fault: "an item that kills every worker it meets", lang: "python", items: 100, step: py("poison"), bad: five("quarantined"), why: "killed_externally/unknown", check: counts(0, 2, 0), quick: true},
 		{n: 35, fault: "an item that kills every worker it meets", lang: "go", items: 100, step: golang("poison"), bad: five("quarantined"), why: "killed_externally/unknown", check: counts(0, 2, 0)},
-		{n: 35, fault: "a command that is killed each time", lang: "command", items: 40, step: sh(`test $n != 5 || kill -KILL $$; echo $n`), bad: five("crashed"), why: "killed_externally/unknown"},
+		{n: 35, fault: "a command that is killed each time", lang: "command", items: 40, step: sh(`test $n != 5 || kill -KILL $$; echo $n`), bad: five("quarantined"), why: "killed_externally/unknown"},
 		{n: 36, fault: "a crash beside other items of one event loop", lang: "python", items: 40, step: `python: "HANDLERS:poison_async", mode: async, concurrency: 8, workers: 1`, bad: five("quarantined"), why: "killed_externally/unknown", check: alone},
 		{n: 36, fault: "a crash beside seven other items", lang: "python", items: 40, step: `python: "HANDLERS:poison_beside", mode: thread, threads: 8, workers: 1`, bad: five("quarantined"), why: "killed_externally/unknown", check: alone, quick: true},
 		{n: 36, fault: "a crash beside seven other items", lang: "go", items: 40, step: `worker: [WORKER], handler: poison, mode: thread, threads: 8, workers: 1`, bad: five("quarantined"), why: "killed_externally/unknown", check: alone},
@@ -177,8 +204,13 @@ func talking() []row {
 		{n: 37, fault: "a frame of 1 GiB", lang: "python", step: py("oversized", once), bad: five("crashed"), why: "protocol/proven"},
 		{n: 37, fault: "half a frame, then the end", lang: "python", step: py("truncated", once), bad: five("crashed"), why: "app_error/proven", says: "exit code 4"},
 		{n: 37, fault: "print() and bytes on standard output", lang: "python", step: py("prints")},
-		{n: 38, fault: "a worker closes its channel and lives on", lang: "python", step: py("closes", once), bad: five("crashed"), why: "any", check: counts(0, 1, 0), quick: true},
-		{n: 38, fault: "a worker closes its channel and lives on", lang: "go", step: golang("closes", once), bad: five("crashed"), why: "any", check: counts(0, 1, 0)},
+		{n: 38, fault: "a worker closes its channel and lives on", lang: "python", step: py("closes", once), bad: five("crashed"), why: "protocol/proven", says: "closed its channel and went on", check: counts(0, 1, 0), quick: true},
+		{n: 38, fault: "a handler closes its worker's channel", lang: "go", step: golang("closes", once), bad: five("crashed"), why: "any", check: func(r *run) { // it sees the end of its channel and goes, or is killed before
+			if len(r.crashes) != 1 || r.crashes[0].Reason != tandem.ExitApp && r.crashes[0].Reason != tandem.ExitProtocol || r.crashes[0].Confidence != tandem.Proven {
+				r.Errorf("%d reports: %+v", len(r.crashes), r.crashes)
+			}
+			counts(0, 1, 0)(r)
+		}},
 		{n: 39, fault: "64 MiB on standard error without a newline", lang: "go", step: golang("flood"), check: bounded},
 		{n: 39, fault: "64 MiB on standard error without a newline", lang: "command", step: sh(`test $n != 5 || head -c 64m /dev/zero >&2; echo $n`), check: bounded},
 		{n: 39, fault: "1 GiB on standard error without a newline", lang: "python", step: py("flood"), check: bounded, long: 2 * time.Minute},
@@ -189,7 +221,16 @@ func talking() []row {
 		{n: 41, fault: "an answer after the timeout", lang: "go", step: `worker: [WORKER], handler: late, mode: thread, threads: 4, workers: 1, timeout: 500ms, ` + once, bad: five("timed_out"), why: "any"},
 		{n: 41, fault: "an answer after the timeout", lang: "python", step: `python: "HANDLERS:late", mode: thread, threads: 4, workers: 1, timeout: 500ms, ` + once, bad: five("timed_out"), why: "any", quick: true},
 		{n: 42, fault: "no descriptors left in Tandem (EMFILE)", lang: "command", step: `shell: "sleep 0.3; echo ${{ item }}", concurrency: 30, retry: {attempts: 40, backoff: 100ms..300ms, when: [start]}`, items: 60, under: []string{"sh", "-c", `ulimit -n 64; exec "$@"`, "sh"}, why: "any"},
+		{n: 42, fault: "no descriptors (EMFILE), and workers are replaced", lang: "python", step: sh(`sleep 0.3; echo $n`, `retry: {attempts: 100, backoff: 100ms..300ms, when: [start]}`) + "}\n  - {name: then, " + py("dies_once", "recycle: {items: 3}", "retry: {attempts: 100, backoff: 100ms..300ms, when: [start, crash]}"), items: 60, under: []string{"sh", "-c", `ulimit -n 130; exec "$@"`, "sh"}, why: "any"},
+		{n: 42, fault: "no descriptors to begin with", lang: "go", step: golang("good"), under: []string{"sh", "-c", `ulimit -n 20; exec "$@"`, "sh"}, exit: 2, free: true, why: "any", check: refused("too many open files")},
 		{n: 42, fault: "nothing can be written where runs are kept", lang: "python", as: "nobody", env: []string{"TANDEM_HOME=/proc/no-such"}, step: py("good"), exit: 2, free: true, check: refused("/proc/no-such")},
+		{n: 42, fault: "no room where runs are kept, from the start", lang: "python", needs: "userns", flow: bigFlow, under: onSmall("$TANDEM_HOME", "100k"), exit: 2, free: true, check: refused("no space left on device", "TANDEM_HOME")},
+		{n: 42, fault: "the journal's disk is full (ENOSPC)", lang: "python", needs: "userns", flow: bigFlow, under: onSmall("$TANDEM_HOME", "1m"), exit: 1, free: true, lost: true, check: full("write the journal", "--resume")},
+		{n: 42, fault: "the sink's disk is full (ENOSPC)", lang: "python", needs: "userns", flow: strings.Replace(bigFlow, "out.jsonl", "small/out.jsonl", 1), under: onSmall("small", "100k"), exit: 1, free: true, lost: true, check: full("write the sink", "--resume")},
+		{n: 42, fault: "the sink cannot be written", lang: "python", flow: strings.Replace(plainFlow, "out.jsonl", "/proc/no-such/out.jsonl", 1), exit: 2, free: true, check: refused("/proc/no-such/out.jsonl")},
+		{n: 42, fault: "no scratch directory (TMPDIR)", lang: "python", env: []string{"TMPDIR=/proc/no-such"}, step: py("good", "isolation: {level: sandbox}")},
+		{n: 42, fault: "no scratch directory (TMPDIR)", lang: "go", env: []string{"TMPDIR=/proc/no-such"}, step: golang("good")},
+		{n: 42, fault: "no scratch directory (TMPDIR)", lang: "command", env: []string{"TMPDIR=/proc/no-such"}, step: sh("echo $n")},
 	}
 }
 

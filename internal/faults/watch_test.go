@@ -22,6 +22,7 @@ type process struct {
 type seen struct {
 	parent int
 	name   string
+	dying  bool // it has been killed, and only the kernel's work on its end is left
 	env    map[string]string
 	zombie time.Time // since when
 }
@@ -95,7 +96,7 @@ func (w *watch) look() map[process]*seen {
 			}
 			w.ours[p] = s
 		}
-		if s.env["TANDEM_STEP"] == "" && parent != s.parent || string(stat[open+1:shut]) != s.name { // a program has been executed, perhaps
+		if s.env["TANDEM_STEP"] == "" || string(stat[open+1:shut]) != s.name { // a program has been executed, perhaps
 			if env, _ := os.ReadFile(dir + "/environ"); len(env) > 0 {
 				for kv := range strings.SplitSeq(string(env), "\x00") {
 					k, v, _ := strings.Cut(kv, "=")
@@ -104,6 +105,8 @@ func (w *watch) look() map[process]*seen {
 			}
 		}
 		s.parent, s.name = parent, string(stat[open+1:shut])
+		flags, _ := strconv.ParseUint(f[6], 10, 64)
+		s.dying = flags&0x4 != 0 // PF_EXITING
 		for _, g := range groupsOf(pid) {
 			w.groups[g] = true
 		}
@@ -154,14 +157,44 @@ func (w *watch) parts() map[string][]int {
 	return found
 }
 
-// vanished waits until nothing of the run is there, not even as a zombie; what is left is ended here and told.
+// takingDown is how long the kernel may take to end a process that it has begun to end: namespaces and memory go with it, and on a loaded machine that takes seconds.
+const takingDown = time.Minute
+
+// ending says whether all of these have been ended, and only the kernel's work on it is left: each is dying, or is a warden or shim that waits for such.
+func ending(now map[process]*seen) bool {
+	var over func(pid int, s *seen) bool
+	over = func(pid int, s *seen) bool {
+		if s.dying {
+			return true
+		}
+		waits := false
+		for p, child := range now {
+			if child.parent == pid {
+				if waits = true; !over(p.pid, child) {
+					return false
+				}
+			}
+		}
+		return waits && (s.name == "tandem-warden" || s.name == "tandem-shim")
+	}
+	for p, s := range now {
+		if !over(p.pid, s) {
+			return false
+		}
+	}
+	return true
+}
+
+// vanished waits until nothing of the run is there, not even as a zombie; what is left is ended here and told. What the kernel has begun to end does nothing more, and has
+// longer to be gone.
 func (w *watch) vanished(within time.Duration) (left []string) {
-	for end := time.Now().Add(within); ; time.Sleep(5 * time.Millisecond) {
+	begun := time.Now()
+	for ; ; time.Sleep(5 * time.Millisecond) {
 		now := w.look()
 		if len(now) == 0 {
 			return nil
 		}
-		if time.Now().After(end) {
+		if took := time.Since(begun); took > takingDown || took > within && !ending(now) {
 			for p, s := range now {
 				left = append(left, describe(p.pid, s))
 				_ = syscall.Kill(p.pid, syscall.SIGKILL)

@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -470,7 +471,8 @@ func (p *Pool) overdue(r tandem.Result) tandem.Result {
 	if c := r.Crash; c != nil {
 		c.Outcome = tandem.TimedOut
 		mine.Crash, mine.Err.Trace = c, r.Err.Trace
-		mine.Err.Message += ", killed"
+		_, how, _ := strings.Cut(r.Err.Message, ", ") // that it was killed, and where it was
+		mine.Err.Message += ", " + cmp.Or(how, "killed")
 	}
 	return mine
 }

@@ -25,24 +25,65 @@ type death struct {
 	mu      sync.Mutex // the command may end by itself while it is looked at
 	threads []tandem.ThreadView
 	holds   []tandem.Evidence
+	asked   *tandem.Stack // where it was, in its own words
 }
 
 func (d *death) hear(stream int, chunk []byte) { d.said[stream-1].Add(chunk) }
 
 // doomed looks at the command before it is killed.
-func (d *death) doomed(pid int) {
+func (d *death) doomed(pid int, last bool) {
 	threads := evidence.Threads(pid)
 	holds := evidence.Holds(threads)
 	d.mu.Lock()
 	d.threads, d.holds = threads, holds
 	d.mu.Unlock()
+	if last {
+		d.ask(threads)
+	}
+}
+
+// askWithin is how long a Java machine has to say where it is before it is killed.
+const askWithin = 300 * time.Millisecond
+
+// ask lets a Java machine write its stacks, if one is among these. It writes them to standard output, and what a command that is killed wrote there is no result.
+func (d *death) ask(threads []tandem.ThreadView) {
+	for _, t := range threads {
+		if t.ID != t.PID || t.State == "T" || t.State == "Z" || !evidence.Java(t.PID) {
+			continue
+		}
+		o, err := proc.Hold(t.PID)
+		if err != nil {
+			return
+		}
+		defer o.Close()
+		mark := d.said[0].Total()
+		if !evidence.Java(t.PID) || !o.Ask(proc.Quit) { // again, for now it is held and can be no other
+			return
+		}
+		tick := time.NewTicker(5 * time.Millisecond)
+		defer tick.Stop()
+		for end, seen := time.Now().Add(askWithin), mark; time.Now().Before(end); {
+			<-tick.C
+			if total := d.said[0].Total(); total == mark || total != seen {
+				seen = total
+				continue
+			}
+			if s := evidence.Hung(d.said[0].Since(mark)); s != nil {
+				d.mu.Lock()
+				d.asked = s
+				d.mu.Unlock()
+				return
+			}
+		}
+		return
+	}
 }
 
 // report adds to r what the command's runtime said about its end, and the report of its death. One that ended in good order, even if with a bad exit code, has none.
 func (d *death) report(x proc.Ended, r tandem.Result, as tandem.ExitReason, killed string) tandem.Result {
 	e := evidence.Exit{Code: x.Code, Signal: x.Signal}
 	if x.Left {
-		d.doomed(x.PID)
+		d.doomed(x.PID, false)
 		r.Err.Message += ", and it is still there"
 		if len(d.holds) > 0 {
 			r.Err.Message += ": " + d.holds[0].Says
@@ -52,6 +93,14 @@ func (d *death) report(x proc.Ended, r tandem.Result, as tandem.ExitReason, kill
 	if stack == nil {
 		stack = evidence.Find(d.said[0].Text(), e)
 	}
+	evidence.JavaReport(stack, d.dir, proc.ReadPlain)
+	d.mu.Lock()
+	if d.asked != nil && killed != "" {
+		stack = d.asked
+		r.Err.Message += evidence.Phrase(stack)
+		r.Err.Trace = stack.Text
+	}
+	d.mu.Unlock()
 	if stack != nil && killed == "" {
 		r.Err.Message += evidence.Phrase(stack)
 		r.Err.Trace = stack.Text

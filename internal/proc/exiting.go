@@ -28,10 +28,26 @@ func (p *Process) ExitingWithin(limit time.Duration) bool {
 func (p *Process) Exiting() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	return p.reaped || isExiting(p.pid)
+}
+
+// Falling says that the kernel has begun to end the program and everything that it had started: on a loaded machine that may take seconds, for memory and namespaces go with it.
+func (p *Process) Falling() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if p.reaped {
 		return true
 	}
-	stat, err := os.ReadFile("/proc/" + strconv.Itoa(p.pid) + "/stat")
+	for _, pid := range p.roots() {
+		if _, err := os.Stat("/proc/" + strconv.Itoa(pid)); err == nil && !isExiting(pid) {
+			return false
+		}
+	}
+	return true
+}
+
+func isExiting(pid int) bool {
+	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {
 		return false
 	}

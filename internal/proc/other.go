@@ -43,6 +43,9 @@ func (o *Other) Terminate() error { return o.signal(unix.SIGTERM) }
 // Kill ends it, not what it has started.
 func (o *Other) Kill() error { return o.signal(unix.SIGKILL) }
 
+// Ask sends the signal by which it says where it is; it must be one that MayAsk allows. It is false when it was not sent.
+func (o *Other) Ask(signal int) bool { return MayAsk(signal) && o.signal(unix.Signal(signal)) == nil }
+
 func (o *Other) signal(s unix.Signal) error {
 	var err error
 	if o.fd >= 0 {

@@ -200,6 +200,8 @@ func startError(program string, err error) error {
 	case errors.Is(err, fs.ErrPermission) && !aboutItself(err):
 		e.Message = "not allowed to run it"
 		e.Hint = "chmod +x " + program
+	case errors.Is(err, syscall.EMFILE):
+		e.Hint = "Tandem has as many files open as it may: raise the limit (ulimit -n), or lower workers and concurrency; retry: {when: [start]} waits for some"
 	case errors.Is(err, syscall.EAGAIN):
 		e.Hint = "the limit of processes is reached: see `ulimit -u`"
 	case errors.Is(err, syscall.E2BIG):
@@ -235,6 +237,7 @@ func (p *Process) wait(out *outputs) {
 		g.remove()
 		p.over.CompareAndSwap(nil, p.exit.proof())
 	}
+	tidy()
 	out.finish()
 	p.exit.Tail, p.exit.Over = p.tail.String(), p.over.Load()
 	close(p.done)

@@ -21,7 +21,7 @@ type Command struct {
 	Stdin     []byte
 	MaxOutput int64                          // of standard output to keep; more ends the command. Zero means 64 MiB
 	Output    func(stream int, chunk []byte) // told what it writes; may be nil
-	Doomed    func(pid int)                  // called before the command is killed, or asked to end, because it took too much; may be nil; must be quick
+	Doomed    func(pid int, last bool)       // called before the command is killed (last), or asked to end, because it took too much; may be nil; must be quick
 	Limits    Limits
 	Isolation Isolation
 	CPUTime   time.Duration // of it and all it starts; more ends it. Zero means no limit
@@ -119,7 +119,7 @@ func Run(ctx context.Context, c Command) (Ended, error) {
 	watching.Go(watch.keep)
 	stop := context.AfterFunc(ctx, func() {
 		if c.Doomed != nil {
-			c.Doomed(p.PID())
+			c.Doomed(p.PID(), true)
 		}
 		p.Kill()
 	})
@@ -151,6 +151,9 @@ func Run(ctx context.Context, c Command) (Ended, error) {
 // ends is how long a killed program may take to end.
 const ends = 4 * time.Second
 
+// mostFalling is how long the kernel may take to end what it has begun to end. After that something holds it.
+const mostFalling = 30 * time.Second
+
 // await waits until the program has ended. It is false when it was killed and is still there seconds later: nothing can be done about it. Time in which we did not run ourselves does not count.
 func (p *Process) await() bool {
 	select {
@@ -161,23 +164,17 @@ func (p *Process) await() bool {
 	const often = 50 * time.Millisecond
 	tick := time.NewTicker(often)
 	defer tick.Stop()
-	for range ends / often {
+	for looked, slow := time.Duration(0), time.Duration(0); looked < ends; {
 		select {
 		case <-p.done:
 			return true
 		case <-tick.C:
 		}
+		if looked += often; p.Falling() && slow < mostFalling {
+			looked, slow = 0, slow+often
+		}
 	}
-	return isDone(p.done)
-}
-
-func isDone(c <-chan struct{}) bool {
-	select {
-	case <-c:
-		return true
-	default:
-		return false
-	}
+	return false
 }
 
 // Look finds a program as a shell would; the error is a *tandem.Error of kind start.

@@ -40,7 +40,7 @@ func (v *vigil) keep() {
 		now := time.Now()
 		if v.c.Soft > 0 && !v.asked && now.Sub(begun) > v.c.Soft {
 			v.asked = true
-			v.doom()
+			v.doom(false)
 			v.p.Terminate()
 		}
 		if v.c.CPUTime <= 0 && v.c.Hang <= 0 {
@@ -49,7 +49,7 @@ func (v *vigil) keep() {
 		u := v.p.Use()
 		if v.c.CPUTime > 0 && u.CPU > v.c.CPUTime {
 			v.spent = true
-			v.doom()
+			v.doom(true)
 			v.p.Kill()
 			return
 		}
@@ -65,15 +65,15 @@ func (v *vigil) keep() {
 		}
 		if now.Sub(moved) > v.c.Hang {
 			v.hung = true
-			v.doom()
+			v.doom(true)
 			v.p.Kill()
 			return
 		}
 	}
 }
 
-func (v *vigil) doom() {
+func (v *vigil) doom(last bool) {
 	if v.c.Doomed != nil {
-		v.c.Doomed(v.p.PID())
+		v.c.Doomed(v.p.PID(), last)
 	}
 }

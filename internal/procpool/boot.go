@@ -4,6 +4,9 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"tandem"
@@ -47,6 +50,22 @@ func (p *Pool) tooSmall(ctx context.Context, place int, err error) error {
 		}
 	}
 	p.small = &c
+	return &c
+}
+
+// noThread is what shells, Python, Go, Node and Java say when they may have no further process or thread.
+var noThread = []string{"Resource temporarily unavailable", "can't start new thread", "failed to create new OS thread", "unable to create native thread", "pthread_create", "uv_thread_create", "Cannot fork"}
+
+// tooFew says that it may be the limit of processes and threads that keeps a worker from starting, when that is what the worker's last words fit.
+func (p *Pool) tooFew(err error) error {
+	e, ok := errors.AsType[*tandem.Error](err)
+	n := p.cfg.Isolation.PIDs
+	if !ok || n <= 0 || !slices.ContainsFunc(noThread, func(words string) bool { return strings.Contains(e.Message+e.Trace, words) }) {
+		return err
+	}
+	c := *e
+	c.Message = fmt.Sprintf("it cannot start with pids: %d (%s)", n, e.Message)
+	c.Hint = "raise pids: each thread counts, and what starts a program may need some of its own (Python 1, Go 5, Node 7, Java 20)"
 	return &c
 }
 

@@ -34,14 +34,19 @@ func (p *Pool) tally(w *worker, exit proc.Exit, blame bool) (died bool) {
 
 // awaitEnd waits until the process has ended. It is false when the process was killed and is still there seconds later: nothing can be done about it.
 func (w *worker) awaitEnd() bool {
-	tick := time.NewTicker(100 * time.Millisecond)
+	const often = 100 * time.Millisecond
+	tick := time.NewTicker(often)
 	defer tick.Stop()
-	for {
+	for slow := time.Duration(0); ; {
 		select {
 		case <-w.process.Gone():
 			w.life.On(supervise.Gone, now())
 			return true
 		case <-tick.C:
+		}
+		if slow < mostDying && w.process.Exiting() { // the kernel takes the time it takes
+			slow += often
+			continue
 		}
 		if to, _ := w.life.Overdue(now(), w.p.patient); to == supervise.Unkillable {
 			return false

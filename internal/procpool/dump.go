@@ -1,9 +1,6 @@
 package procpool
 
 import (
-	"bytes"
-	"os"
-	"strconv"
 	"time"
 
 	"tandem"
@@ -24,7 +21,7 @@ func (p *Pool) Dump(place int, end bool) (tandem.Dump, error) {
 	p.mu.Unlock()
 	defer w.words.Done()
 	d := tandem.Dump{Worker: w.name(), PID: w.process.PID(), How: "the kernel alone", Threads: evidence.Threads(w.process.PID())}
-	java := w.dump == proc.Quit && isJava(d.PID)
+	java := w.dump == proc.Quit && evidence.Java(d.PID)
 	switch {
 	case w.dump == 0:
 		d.Why = "its READY names no signal by which it could be asked: see protocol/SPEC.md"
@@ -100,10 +97,4 @@ func gather(heard *evidence.Tail, gone <-chan struct{}, within time.Duration) {
 			return
 		}
 	}
-}
-
-// isJava looks for the virtual machine in the process's memory map.
-func isJava(pid int) bool {
-	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/maps")
-	return err == nil && bytes.Contains(b, []byte("/libjvm.so"))
 }

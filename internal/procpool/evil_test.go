@@ -189,7 +189,7 @@ func TestAWorkerThatLiesCostsItsItem(t *testing.T) {
 		"past":      {tandem.OK, "", false},
 		"refreshes": {tandem.Crashed, "neither answers", true},
 		"others":    {tandem.Crashed, "neither answers", true},
-		"closes":    {tandem.Crashed, "SIGKILL", false},
+		"closes":    {tandem.Crashed, "closed its channel and went on", false},
 		"child":     {tandem.Crashed, "exit code 7", false},
 		"late":      {tandem.TimedOut, "not done after 500ms", false},
 	} {

@@ -71,3 +71,16 @@ func TestIsolationHoldsAndIsTold(t *testing.T) {
 		t.Errorf("%+v", told)
 	}
 }
+
+func TestALimitOfProcessesBelowTheWorkersNeedIsNamed(t *testing.T) {
+	cfg := testConfig("x")
+	cfg.Argv, cfg.Isolation = []string{"/bin/sh", "-c", "sleep 60 & sleep 60 & exit 3"}, proc.Isolation{PIDs: 1}
+	held, err := proc.Run(t.Context(), proc.Command{Argv: []string{"/bin/true"}, Isolation: cfg.Isolation})
+	if err != nil || held.Isolation.Has("pids") == "" {
+		t.Skip("SKIPPED, NOT TESTED: ", held.Isolation.String(), err)
+	}
+	e, ok := New(cfg).Run(t.Context()).(*tandem.Error)
+	if !ok || e.Kind != tandem.KindCrash || !strings.Contains(e.Message, "cannot start with pids: 1") || !strings.HasPrefix(e.Hint, "raise pids") {
+		t.Errorf("got %v", e)
+	}
+}

@@ -40,7 +40,7 @@ func (p *Pool) start(ctx context.Context, place int, life *supervise.Life, why s
 		p.numberBack(of, number)
 		p.mu.Unlock()
 		if ctx.Err() == nil {
-			err = p.tooSmall(ctx, place, err)
+			err = p.tooFew(p.tooSmall(ctx, place, err))
 		} else if context.Cause(ctx) == errSurplus {
 			p.event(number, "starting", "dead", errSurplus.Error())
 		}

@@ -77,6 +77,12 @@ func (w *worker) readEnded(err error) {
 			break
 		}
 	}
+	w.p.mu.Lock()
+	if w.reason == nil && !w.draining {
+		w.reason = &tandem.Error{Kind: tandem.KindProtocol, Message: "worker " + w.name() + " closed its channel and went on: it was killed",
+			Hint: "nothing in a handler may close descriptors that it has not opened: 3 to 5 are the worker's"}
+	}
+	w.p.mu.Unlock()
 	w.kill(tandem.ExitProtocol, "it closed its channel and went on")
 }
 

@@ -33,9 +33,9 @@ type charge struct {
 	input    string
 }
 
-// kill ends the process. The first reason stays, unless the process has ended by itself before.
+// kill ends the process. The first reason stays, unless the process has ended by itself before, or has begun to: on a loaded machine its end takes seconds.
 func (w *worker) kill(as tandem.ExitReason, why string) {
-	if !isClosed(w.process.Gone()) {
+	if !isClosed(w.process.Gone()) && !w.process.Exiting() {
 		w.killed.CompareAndSwap(nil, &killing{as, why})
 	}
 	w.life.On(supervise.Kill, now())
@@ -98,7 +98,7 @@ func (p *Pool) doubt(w *worker, settle func(*chores), v verdict) {
 			w.ask()
 		}
 		if now, since := w.ctl.Slot(0); settle != nil && !w.halts && (now != id || since == 0) {
-			w.hung = nil // it may have begun another by then
+			w.hung, w.mark = nil, 0 // it may have begun another by then
 		}
 		var do chores
 		p.mu.Lock()
@@ -129,6 +129,7 @@ func (w *worker) askStack() *tandem.Stack {
 	if w.dump == 0 || len(w.threads) == 0 || w.threads[0].State == "T" {
 		return nil
 	}
+	w.mark = mark + 1
 	w.asking.Add(1)
 	defer w.asking.Add(-1)
 	if !w.process.Ask(w.dump, thread(w.threads)) && !w.process.Ask(w.dump, w.threads[0].ID) { // a thread may have ended since it was seen
@@ -179,11 +180,18 @@ func (w *worker) lastWords(x proc.Exit) *tandem.Stack {
 	if w.hung != nil {
 		return w.hung
 	}
-	e := exitOf(x)
-	if s := evidence.Find(w.said.Text(), e); s != nil {
-		return s
+	if w.mark > 0 {
+		if s := evidence.Hung(w.said.Since(w.mark - 1)); s != nil { // it took longer to answer than we waited
+			return s
+		}
 	}
-	return evidence.Find(x.Tail, e)
+	e := exitOf(x)
+	s := evidence.Find(w.said.Text(), e)
+	if s == nil {
+		s = evidence.Find(x.Tail, e)
+	}
+	evidence.JavaReport(s, w.p.cfg.Dir, proc.ReadPlain)
+	return s
 }
 
 func exitOf(x proc.Exit) evidence.Exit {

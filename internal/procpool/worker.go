@@ -77,6 +77,7 @@ type worker struct {
 	softly  *tandem.Stack // where a handler was when its soft limit was over
 	vital   vital
 	hung    *tandem.Stack       // where the handler was when it was asked; read after words.Wait
+	mark    int64               // how much it had written when it was asked, and one; 0 when it was not
 	threads []tandem.ThreadView // the same in the kernel's words
 	holds   []tandem.Evidence   // what keeps it from going on: it is frozen, stopped, traced
 	killed  atomic.Pointer[killing]

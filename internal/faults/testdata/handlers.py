@@ -308,6 +308,22 @@ async def poison_async(n):
     return poison(n)
 
 
+def dies_once(v):
+    if int(v) == CULPRIT and first():
+        os.kill(os.getpid(), signal.SIGKILL)
+    return v
+
+
+def big(n):
+    time.sleep(0.01)
+    return "x" * 20000
+
+
+def same(v):
+    time.sleep(0.02)
+    return v
+
+
 def denied(n):
     # What a sandbox keeps from a handler, each by the name of its error.
     def attempt(f):
