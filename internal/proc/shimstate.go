@@ -122,7 +122,9 @@ func (w *warden) start(b *block, spare bool) (pid int, errno syscall.Errno) {
 func launch(s *shimState) (pid uintptr, err syscall.Errno) {
 	const setMask = 2
 	syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, setMask, uintptr(unsafe.Pointer(&everySignal)), uintptr(unsafe.Pointer(&s.mask)), 8, 0, 0)
-	pid, errno := fork(s.flags|uintptr(unix.SIGCHLD), unsafe.Pointer(&s.stack[len(s.stack)-1]), s)
+	run := shim
+	code := **(**uintptr)(unsafe.Pointer(&run)) // a func value points to where its code's address stands
+	pid, errno := fork(s.flags|uintptr(unix.SIGCHLD), unsafe.Pointer(&s.stack[len(s.stack)-1]), s, code)
 	syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, setMask, uintptr(unsafe.Pointer(&s.mask)), 0, 8, 0, 0)
 	return pid, syscall.Errno(errno)
 }

@@ -24,12 +24,16 @@ failed:
 	MOVQ	AX, errno+16(FP)
 	RET
 
-// func fork(flags uintptr, stack unsafe.Pointer, s *shimState) (pid, errno uintptr)
-TEXT ·fork(SB),NOSPLIT|NOFRAME,$0-40
+// The child calls the code of a Go function, whose calling convention has the first argument in AX and zero in X15. By its name it would be called through a wrapper,
+// which enters the race detector.
+
+// func fork(flags uintptr, stack unsafe.Pointer, s *shimState, code uintptr) (pid, errno uintptr)
+TEXT ·fork(SB),NOSPLIT|NOFRAME,$0-48
 	MOVQ	flags+0(FP), DI
 	ORQ	$0x100, DI // CLONE_VM
 	MOVQ	stack+8(FP), SI
 	MOVQ	s+16(FP), R12
+	MOVQ	code+24(FP), R13
 	XORL	DX, DX
 	XORL	R10, R10
 	XORL	R8, R8
@@ -39,18 +43,18 @@ TEXT ·fork(SB),NOSPLIT|NOFRAME,$0-40
 	JEQ	child
 	CMPQ	AX, $-4095
 	JCC	failed
-	MOVQ	AX, pid+24(FP)
-	MOVQ	$0, errno+32(FP)
+	MOVQ	AX, pid+32(FP)
+	MOVQ	$0, errno+40(FP)
 	RET
 failed:
 	NEGQ	AX
-	MOVQ	$0, pid+24(FP)
-	MOVQ	AX, errno+32(FP)
+	MOVQ	$0, pid+32(FP)
+	MOVQ	AX, errno+40(FP)
 	RET
 child:
 	ANDQ	$~15, SP
-	SUBQ	$16, SP
-	MOVQ	R12, 0(SP)
-	CALL	·shim(SB) // does not return
+	MOVQ	R12, AX
+	XORPS	X15, X15
+	CALL	R13 // does not return
 	INT	$3
 	RET

@@ -12,7 +12,7 @@ const sharesMemory = true
 //go:noescape
 func vfork(flags uintptr) (pid, errno uintptr)
 
-// fork is clone with shared memory. The child runs shim on a stack of its own.
+// fork is clone with shared memory. The child runs code, which is that of shim, on a stack of its own.
 //
 //go:noescape
-func fork(flags uintptr, stack unsafe.Pointer, s *shimState) (pid, errno uintptr)
+func fork(flags uintptr, stack unsafe.Pointer, s *shimState, code uintptr) (pid, errno uintptr)

@@ -26,7 +26,7 @@ func vfork(flags uintptr) (pid, errno uintptr) {
 //go:nosplit
 //go:norace
 //go:nocheckptr
-func fork(flags uintptr, _ unsafe.Pointer, s *shimState) (pid, errno uintptr) {
+func fork(flags uintptr, _ unsafe.Pointer, s *shimState, _ uintptr) (pid, errno uintptr) {
 	pid, _, err := syscall.RawSyscall6(unix.SYS_CLONE, flags, 0, 0, 0, 0, 0)
 	if err == 0 && pid == 0 {
 		shim(s)
