@@ -50,6 +50,13 @@ def big(x):
     held = b"\1" * (int(x) << 20)
     return x
 def nap(x): time.sleep(float(x)); return x
+def sockets(x):
+    found = []
+    for fd in os.listdir("/proc/self/fd"):
+        try:
+            if os.readlink("/proc/self/fd/" + fd).startswith("socket:"): found.append(fd)
+        except OSError: pass
+    return " ".join(found)
 `
 
 func forkConfig(t testing.TB, handler, extra string) Config {
@@ -176,6 +183,23 @@ func TestForkedWorkersEndAlone(t *testing.T) {
 		if r := call(t, p, "x").Result; proc.Containment().Level == proc.Kernel && r.Outcome != tandem.OK {
 			t.Errorf("a worker that sends signals to what is above it: %s %v", r.Outcome, r.Err)
 		}
+	}
+}
+
+// A forked worker has its channel once and no descriptor of another, whether the process above it was made for it or was ready: else the end of a channel is not seen.
+func TestForkedWorkersHaveOneChannel(t *testing.T) {
+	cfg := forkConfig(t, "sockets", "")
+	cfg.Workers = 3
+	p := started(t, cfg)
+	for range 6 {
+		if r := call(t, p, "x").Result; r.Outcome != tandem.OK || string(r.Value.Data) != "3" {
+			t.Errorf("%s: sockets %q, want 3: %v", r.Outcome, r.Value.Data, r.Err)
+		}
+		p.mu.Lock()
+		w := p.workers[0]
+		p.mu.Unlock()
+		_ = syscall.Kill(w.process.PID(), syscall.SIGKILL)
+		<-w.process.Done()
 	}
 }
 

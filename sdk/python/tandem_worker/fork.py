@@ -155,14 +155,14 @@ class Home:
                 data, fds = receive(self.chan)
                 if not data:
                     os._exit(0)
-                if not (self.give(data, fds) or self.park() and self.give(data, fds)):
+                if not (self.give(data, fds) or self.park(fds) and self.give(data, fds)):
                     Shim.say(Socket(fileno=os.dup(fds[0])), FAILED, AT_FORK, ctypes.get_errno() or errno.EAGAIN)
                 self.wanted = True
                 for fd in fds:
                     os.close(fd)
 
-    def park(self):
-        """Makes the process above the next worker, which waits for its order; false when that is not possible."""
+    def park(self, fds=()):
+        """Makes the process above the next worker, which waits for its order; false when that is not possible. fds: what an order has brought here, and is to bring there."""
         try:
             ours, theirs = socketpair(AF_UNIX, SOCK_SEQPACKET)
         except OSError:
@@ -171,6 +171,8 @@ class Home:
         if pid == 0:
             try:
                 ours.close()
+                for fd in fds:  # or the worker's channel would be open twice, and its end not seen
+                    os.close(fd)
                 Shim(self, theirs)
             except BaseException:
                 sys.excepthook(*sys.exc_info())
