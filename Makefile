@@ -9,7 +9,7 @@ GOTESTSUM := $(CACHE)/gotestsum
 PILLOW := pillow==11.3.0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo cluster-demo test kills faults cluster-faults bench accuracy accuracy-handlers parallel redis chromium picture lint build generate fuzz clean
+.PHONY: help demo cluster-demo test kills faults cluster-faults cluster-trials past-ten bench accuracy accuracy-handlers parallel redis chromium report-million picture lint build generate fuzz clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -50,8 +50,17 @@ kills: ## kill runs 200 times and queues until a million puts were acknowledged,
 faults: ## every fault of the matrix done to a real run, in each language, as root and as nobody, and 1000 random kills (half an hour)
 	$(GO) test ./internal/faults -count 1 -timeout 90m -v -faults -kills 1000
 
-cluster-faults: ## nodes in network namespaces: kill, partition, slow link, restart (root; several minutes)
-	$(GO) test -run TestNamespaces -count 1 -timeout 30m -v ./internal/cli -faults
+cluster-faults: ## nodes in network namespaces: kill, partition, slow link, full disk, wrong clocks, restart (root; ten minutes)
+	$(GO) test -run 'TestNamespaces|TestFullDisk' -count 1 -timeout 60m -v ./internal/cli -faults
+
+TRIALS ?= 100
+cluster-trials: ## kills of nodes, leader and submitter and partitions, mixed, 100 of them, each run checked (root; a quarter of an hour); TRIALS=20
+	$(GO) test -run TestTrials -count 1 -timeout 120m -v ./internal/cli -trials $(TRIALS)
+
+past-ten: build redis ## every figure of docs/explanation/past-ten-nodes.md (a quarter of an hour on a quiet machine)
+	cd bench && $(GO) run . -tandem $(abspath bin/tandem) -rounds 3 -only '^limit/chan-pipe|^peer/(nats|river|asynq)|^tandem/(queue-|nodes-|attach)'
+	$(GO) test -run TestKills -count 1 -timeout 30m -v ./internal/queue/jetstream -kills 20 -puts 1000000
+	$(GO) test -run TestSimulation -count 1 -v ./internal/cluster
 
 bench: build parallel redis ## side by side with the peers and the raw limits; see bench/README.md
 	cd bench && $(GO) run . -tandem $(abspath bin/tandem) $(BENCH)
@@ -73,6 +82,9 @@ parallel:
 # The report's page is tested in Chromium. Without it those tests are skipped, and say so.
 chromium:
 	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; } >/dev/null 2>&1 || echo "NOT TESTED: chromium is not here and only root can install it, so the report's page is not tested in a browser: apt-get install chromium"
+
+report-million: chromium ## open the report of a million items in a browser, and say how long that took
+	@$(GO) test ./internal/report -run TestPageOfAMillionItems -count=1 -v | grep -E "page was there|NOT TESTED|SKIP|FAIL|ok"
 
 picture: build chromium ## draw docs/lanes.png, the README's picture, from a run made for it
 	$(GO) test ./internal/report -run TestPicture -count=1 -v -picture $(abspath docs/lanes.png) -tandem $(abspath bin/tandem)

@@ -94,16 +94,21 @@ func (p *place) remove() { os.RemoveAll(p.dir) }
 
 // start starts `tandem run flow.yaml --json`.
 func (p *place) start(ctx context.Context, more ...string) (*tandemRun, error) {
+	return p.begin(ctx, append([]string{"run", "flow.yaml", "--json"}, more...)...)
+}
+
+// begin starts any command of tandem.
+func (p *place) begin(ctx context.Context, words ...string) (*tandemRun, error) {
 	state := filepath.Join(p.dir, "state")
 	if p.unkept {
 		state = filepath.Join(p.dir, "flow.yaml") // no directory: nothing can be kept in it, by root neither
 	}
-	r := &tandemRun{ended: make(chan struct{}), cmd: command(ctx, p.program, append([]string{"run", "flow.yaml", "--json"}, more...)...)}
+	r := &tandemRun{ended: make(chan struct{}), cmd: command(ctx, p.program, words...)}
 	r.cmd.Dir = p.dir
 	r.cmd.Env = append(p.env, "XDG_STATE_HOME="+state)
 	r.cmd.Stdout, r.cmd.Stderr = &r.out, &r.errs
 	if err := r.cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start tandem run: %w", err)
+		return nil, fmt.Errorf("start tandem %s: %w", words[0], err)
 	}
 	go func() {
 		r.err = r.cmd.Wait()

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -179,22 +178,7 @@ func (p *place) killAfter(ctx context.Context, lines int) error {
 	if err != nil {
 		return err
 	}
-	var out *os.File
-	defer func() { out.Close() }() // of no file too
-	seen, block := 0, make([]byte, 1<<20)
-	ended := r.watch(5*time.Millisecond, func() bool {
-		if out == nil {
-			if out, err = os.Open(p.out()); err != nil {
-				return false // not yet
-			}
-		}
-		for {
-			n, err := out.Read(block)
-			if seen += bytes.Count(block[:n], []byte("\n")); err != nil || seen >= lines {
-				return seen >= lines
-			}
-		}
-	})
+	ended, seen := r.countTo(p.out(), lines)
 	if ended {
 		return errors.Join(fmt.Errorf("the run ended after %d lines; want %d", seen, lines), r.wait())
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"slices"
 	"testing"
 	"time"
 )
@@ -13,7 +14,7 @@ func TestKeptRows(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer os.RemoveAll(b.dir)
-	for _, r := range append(keptRows(), limitsRows()...) {
+	for _, r := range slices.Concat(keptRows(), limitsRows(), clusterRows()) {
 		got, err := r.measure(t.Context(), b)
 		if reason, ok := asLeftOut(err); ok {
 			t.Skip(reason)

@@ -15,14 +15,15 @@ import (
 type option struct {
 	name, about string // with
 	without     string // name of the other
+	gives       []figure
 	flow        func(b *bench, with bool) (flow string, items int, err error)
 	flags       func(with bool) []string
 }
 
 var options = []option{
-	{name: "lanes", without: "no-lanes", about: "tandem run: half a million items through a condition, with lanes",
-		flow: func(*bench, bool) (string, int, error) {
-			const items = 500_000
+	{name: "lanes", without: "no-lanes", about: "tandem run: two million items through a condition, with lanes", gives: []figure{{"rate", "k/s"}, {"cpu", "µs/item"}},
+		flow: func(b *bench, _ bool) (string, int, error) {
+			items := 2 * b.flow.million
 			return fmt.Sprintf("tandem: v1\nname: lanes\nfrom: {range: 1..%d}\nsteps: [{name: all, keep: \"${{ item.value > 0 }}\"}]\n", items), items, nil
 		},
 		flags: func(with bool) []string {
@@ -31,7 +32,7 @@ var options = []option{
 			}
 			return []string{"--lanes", "off"}
 		}},
-	{name: "sandboxed", without: "unsandboxed", about: "tandem run: 1 ms of processor time an item, 2 Python workers, in a sandbox",
+	{name: "sandboxed", without: "unsandboxed", gives: rate, about: "tandem run: 1 ms of processor time an item, 2 Python workers, in a sandbox",
 		flow: func(b *bench, with bool) (string, int, error) {
 			turns, err := b.turns(time.Millisecond)
 			level := "process"
@@ -45,8 +46,8 @@ var options = []option{
 
 func optionRows() (all []row) {
 	for _, o := range options {
-		all = append(all, row{name: "tandem/" + o.name, about: o.about, gives: rate, measure: o.run(true)},
-			row{name: "tandem/" + o.without, about: "the same without", gives: rate, measure: o.run(false)})
+		all = append(all, row{name: "tandem/" + o.name, about: o.about, gives: o.gives, measure: o.run(true)},
+			row{name: "tandem/" + o.without, about: "the same without", gives: o.gives, measure: o.run(false)})
 	}
 	return all
 }
@@ -80,6 +81,7 @@ func (o option) run(with bool) func(context.Context, *bench) (figures, error) {
 		if report.Items.OK != int64(items) {
 			return nil, fmt.Errorf("%d of %d items are ok", report.Items.OK, items)
 		}
-		return figures{"rate": float64(items) / report.Seconds / 1e3}, nil
+		used := r.cmd.ProcessState.UserTime() + r.cmd.ProcessState.SystemTime() // of this program; that of workers is their own
+		return figures{"rate": float64(items) / report.Seconds / 1e3, "cpu": float64(used.Microseconds()) / float64(items)}, nil
 	}
 }

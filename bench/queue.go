@@ -25,8 +25,10 @@ const bodySize = 256
 func pipe(ctx context.Context, b *bench, lot int, put func(context.Context, [][]byte) error, take func(context.Context) (int, error)) (figures, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	var sent atomic.Int64
+	var done, sent atomic.Int64
 	sent.Store(1 << 62)
+	over, end := context.WithCancel(ctx) // the taker may have taken the last before the sender has said that it was the last, and then it waits for nothing
+	defer end()
 	var sending sync.WaitGroup
 	start := time.Now()
 	sending.Go(func() {
@@ -43,26 +45,30 @@ func pipe(ctx context.Context, b *bench, lot int, put func(context.Context, [][]
 			n += int64(lot)
 		}
 		sent.Store(n)
+		if done.Load() == n {
+			end()
+		}
 	})
-	done := int64(0)
 	var err error
-	for done < sent.Load() && err == nil {
-		within, stop := context.WithTimeout(ctx, 20*time.Second)
+	for done.Load() < sent.Load() && err == nil {
+		within, stop := context.WithTimeout(over, 20*time.Second)
 		var n int
 		n, err = take(within)
 		stop()
-		done += int64(n)
+		done.Add(int64(n))
 	}
 	spent := time.Since(start)
-	if err != nil {
+	if err != nil && done.Load() != sent.Load() {
 		cancel(err)
 		err = fmt.Errorf("%w (%w)", err, context.Cause(ctx))
+	} else {
+		err = nil
 	}
 	sending.Wait()
-	if err == nil && done != sent.Load() {
-		err = fmt.Errorf("%d messages came of %d", done, sent.Load())
+	if err == nil && done.Load() != sent.Load() {
+		err = fmt.Errorf("%d messages came of %d", done.Load(), sent.Load())
 	}
-	return perSecond(done, spent), err
+	return perSecond(done.Load(), spent), err
 }
 
 func pipeQueue(ctx context.Context, b *bench, q tandem.Queue, lot, most int) (figures, error) {

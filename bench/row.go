@@ -36,7 +36,7 @@ var (
 // rows lists every row, in the order in which the table shows them.
 func rows(sizes []int) []row {
 	var all []row
-	for _, part := range [][]row{limitRows(sizes), peerRows(sizes), grpcRows(), tandemRows(sizes), keptRows(), replaceRows(), optionRows(), killerRows(), limitsRows(), mapRows(), queueRows(), hybridRows()} {
+	for _, part := range [][]row{limitRows(sizes), peerRows(sizes), grpcRows(), tandemRows(sizes), keptRows(), replaceRows(), spawnRows(), optionRows(), watchedRows(), killerRows(), limitsRows(), mapRows(), queueRows(), clusterRows(), hybridRows()} {
 		all = append(all, part...)
 	}
 	return all

@@ -29,9 +29,11 @@ func (s *step) feed(ctx context.Context) {
 		if err != nil {
 			return // closed, or the run is stopped: the engine sweeps what is left
 		}
+		tasks = s.name(tasks)
 		if program.Input != nil {
 			tasks = s.inputs(program, tasks)
 		}
+		tasks = s.admit(ctx, tasks)
 		s.accept(len(tasks))
 		s.submit(ctx, tasks)
 	}
@@ -41,7 +43,7 @@ func (s *step) feed(ctx context.Context) {
 func (s *step) room() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for len(s.done) >= maxWaiting || s.bytes >= maxWaitingBytes || len(s.later) >= maxWaiting {
+	for len(s.done) >= maxWaiting || s.bytes >= maxWaitingBytes || len(s.later)+s.aside >= maxWaiting || s.aside >= s.def.PerKey.aside() {
 		s.blocked = true
 		s.out.Wait()
 	}
@@ -129,6 +131,7 @@ func (s *step) submit(ctx context.Context, tasks []*tandem.Task) {
 				t.Result = stopped(context.Cause(ctx))
 			}
 			s.mu.Lock()
+			s.leave(tasks)
 			s.open -= len(tasks)
 			s.mu.Unlock()
 			s.bypass(tasks)

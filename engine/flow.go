@@ -103,6 +103,7 @@ type Step struct {
 	Retry       Retry
 	Batch       Batch
 	Limits      Limits // the step's own; zero means none beyond Concurrency
+	PerKey      PerKey // tasks of one key at the same time; not with Batch
 	Pool        string // the name of shared limits in Flow.Pools; empty means none
 	// Once says that an item which has begun here is never begun again: not after a failure, a crash or a timeout, and not by a run that goes on where another was
 	// killed. Of an item whose worker or run died, nobody knows whether it was done: it ends as crashed, and its error says so. Handlers in this process must keep
@@ -195,6 +196,9 @@ func (f Flow) validate() error {
 		seen[s.Name] = true
 		if _, ok := f.Pools[s.Pool]; s.Pool != "" && !ok {
 			return &tandem.Error{Op: "run", On: s.Name, Kind: tandem.KindInvalid, Message: fmt.Sprintf("the flow has no pool %q", s.Pool)}
+		}
+		if s.PerKey.Key != nil && s.Batch.Size > 0 {
+			return &tandem.Error{Op: "run", On: s.Name, Kind: tandem.KindInvalid, Message: "a step with a bound for each key takes no batches"}
 		}
 		if s.Handler == nil {
 			return &tandem.Error{Op: "run", On: s.Name, Kind: tandem.KindInvalid, Message: "the step has no handler"}

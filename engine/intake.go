@@ -142,6 +142,7 @@ func (in *intake) start(st Start) bool {
 	u.ID, u.Root, u.Source, u.Value, u.Earlier, u.born, u.Ref, u.origin = st.ID, st.Root, st.Source, st.Value, st.Earlier, time.Since(e.start)-st.Elapsed, u, &s.of
 	u.attempts = st.Attempts
 	if st.Made {
+		s.of.part = true
 		e.made.Add(1)
 	} else {
 		e.in.Add(1)

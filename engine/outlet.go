@@ -155,7 +155,7 @@ func (e *Engine) redacted(err *tandem.Error) *tandem.Error {
 func (o *outlet) write(tasks []*tandem.Task) {
 	for _, t := range tasks {
 		of := t.Ref.(*unit).origin
-		if of.written++; of.live.Load() == 0 && of.written == of.units.Load() && !of.cut && (t.ID != t.Root || o.e.flow.Done != nil) {
+		if of.written++; of.live.Load() == 0 && of.written == of.units.Load() && !of.cut && !of.part && (t.ID != t.Root || o.e.flow.Done != nil) {
 			o.whole = append(o.whole, t.Root)
 		}
 		if o.e.flow.Settled != nil && of.live.Load() == 0 && of.written == of.units.Load() && !of.cut {

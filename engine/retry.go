@@ -107,13 +107,17 @@ func (s *step) retry(ctx context.Context) {
 		var tasks []*tandem.Task
 		for !s.over() && len(tasks) == 0 {
 			if ctx.Err() != nil {
+				s.giveUpAside(context.Cause(ctx))
 				s.giveUp(context.Cause(ctx))
 				s.due.Wait()
 				continue
 			}
 			var until time.Duration
 			if tasks, until = s.later.ready(time.Now()); len(tasks) > 0 {
-				break
+				if s.def.PerKey.Key != nil {
+					tasks = s.admitLocked(ctx, tasks)
+				}
+				continue
 			}
 			if until == 0 {
 				s.due.Wait()
@@ -138,6 +142,7 @@ func (s *step) giveUp(cause error) {
 		return
 	}
 	for _, p := range s.later {
+		s.leave([]*tandem.Task{p.t})
 		p.t.Result = stopped(cause)
 		s.done = append(s.done, p.t)
 	}

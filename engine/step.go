@@ -43,8 +43,10 @@ type step struct {
 	inside  int       // of a step that must not run an item twice: in the pool
 	free    sync.Cond // inside has shrunk
 	later   waiting
-	tuned   *tuned // nil before the first task
-	retried int64  // attempts that another followed
+	keys    map[string]*keyed // that tasks run of or wait for
+	aside   int               // tasks that wait for their keys
+	tuned   *tuned            // nil before the first task
+	retried int64             // attempts that another followed
 	fed     bool
 	busy    bool // the emitter has taken results and not yet dealt with all
 	blocked bool // the feeder waits
@@ -66,6 +68,7 @@ func (s *step) Complete(ended []*tandem.Task) {
 	for _, t := range ended {
 		s.bytes += int64(len(t.Result.Value.Data))
 	}
+	s.leave(ended)
 	s.open -= len(ended)
 	if s.idle {
 		s.out.Broadcast()
@@ -98,9 +101,9 @@ func (s *step) release(t *tandem.Task) {
 	s.limit.Release(t.Result.Service, v, after)
 }
 
-// over reports whether nothing will follow: the feeder has ended and no task is in the pool, waits for another attempt, or is to be carried on.
+// over reports whether nothing will follow: the feeder has ended and no task is in the pool, waits for another attempt or its key, or is to be carried on.
 func (s *step) over() bool {
-	return s.fed && !s.busy && s.open == 0 && len(s.later) == 0 && len(s.done) == 0
+	return s.fed && !s.busy && s.open == 0 && len(s.later) == 0 && s.aside == 0 && len(s.done) == 0
 }
 
 // paused is why nothing is started for now, or empty.

@@ -62,8 +62,12 @@ func TestAutoDecides(t *testing.T) {
 			}
 			check(t, r, sink)
 			s := r.Steps[0]
-			if c.mode != "" && s.Mode != c.mode || s.Measured == nil || s.Measured.Wait+s.Measured.Queue < .5 || s.Auto != (c.step.Mode == tandem.Auto) {
-				t.Errorf("%+v, measured %+v", s, s.Measured)
+			if c.mode != "" && s.Mode != c.mode || s.Auto != (c.step.Mode == tandem.Auto) {
+				t.Errorf("%+v", s)
+			}
+			// On a busy machine it stands in the run queue behind each nap: that is neither the handler's waiting nor its computing, of which there is next to none.
+			if m := s.Measured; m == nil || m.Wait < 9*m.CPU || m.Wait+m.Queue < .9 {
+				t.Errorf("measured %+v", m)
 			}
 			if len(told.list) != len(s.Decisions) {
 				t.Errorf("told of %d decisions, reported %d", len(told.list), len(s.Decisions))

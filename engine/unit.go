@@ -18,6 +18,8 @@ type unit struct {
 	before   int           // attempts in this step, in batches that were cut up
 	crashes  int           // workers that died under it in this step
 	refused  int           // how often no worker could be started for it in this step
+	key      string        // of it in this step
+	placed   bool          // it has a place of its key
 	skipped  bool          // this step is not for it
 	over     bool          // it had ended in an earlier part of the run
 }
@@ -26,6 +28,7 @@ type unit struct {
 type origin struct {
 	seq   int64
 	tag   any          // of the Start
+	part  bool         // of an item of the source, the rest of which is elsewhere
 	live  atomic.Int32 // units without an outcome
 	units atomic.Int32 // all there were
 

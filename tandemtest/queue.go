@@ -197,6 +197,10 @@ func ExerciseQueue(t *testing.T, open func(t *testing.T, cfg tandem.QueueConfig)
 		q.done(second)
 		q.none(500 * time.Millisecond)
 	})
+	run("who takes all that there is has it before its lease is over", tandem.QueueConfig{Items: 5, Lease: 900 * time.Millisecond}, func(q queued) {
+		q.put(message("1"), message("2"), message("3"), message("4"), message("5"))
+		q.done(q.take(50, 10*time.Second)...)
+	})
 	run("Extend keeps a lease", tandem.QueueConfig{Lease: 400 * time.Millisecond}, func(q queued) {
 		q.put(message("a"))
 		l := q.one()
@@ -273,6 +277,33 @@ func ExerciseQueue(t *testing.T, open func(t *testing.T, cfg tandem.QueueConfig)
 		}
 		if s := q.stats(); s.Dead != 0 || s.Leased != 1 {
 			q.Errorf("stats: %+v", s)
+		}
+	})
+	run("a message without an ID keeps the one it is given", tandem.QueueConfig{Backoff: quick}, func(q queued) {
+		q.put(tandem.Message{Body: []byte("1")}, tandem.Message{Body: []byte("2")})
+		l, other := q.one(), q.one()
+		id := l.Message().ID
+		if id == "" || other.Message().ID == id {
+			q.Fatalf("given: %q and %q", id, other.Message().ID)
+		}
+		q.done(other)
+		if err := l.Retry(q.Context(), errors.New("again")); err != nil {
+			q.Fatal(err)
+		}
+		if l = q.one(); l.Message().ID != id || string(l.Message().Body) != "1" {
+			q.Errorf("came again: %q with %q, want %q", l.Message().ID, l.Message().Body, id)
+		}
+		if err := l.Kill(q.Context(), "enough"); err != nil {
+			q.Fatal(err)
+		}
+		if dead, err := q.Dead(q.Context(), 10); err != nil || len(dead) != 1 || dead[0].ID != id {
+			q.Fatalf("dead letters: %+v, %v", dead, err)
+		}
+		if err := q.Revive(q.Context(), id); err != nil {
+			q.Fatal(err)
+		}
+		if l = q.one(); l.Message().ID != id {
+			q.Errorf("revived: %q, want %q", l.Message().ID, id)
 		}
 	})
 	run("Release gives back at once and counts nothing", tandem.QueueConfig{}, func(q queued) {

@@ -53,6 +53,12 @@ async def wait(item):
     return {"item": item}
 
 
+async def answer(item):
+    """A tenth of a second, as an API may take."""
+    await asyncio.sleep(0.1)
+    return item
+
+
 def touch(data):
     """The handler of the payload rows: reads one byte of every page and says how much there was."""
     memoryview(data)[::4096].tobytes()

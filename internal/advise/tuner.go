@@ -171,8 +171,7 @@ func (t *Tuner) try(s Stretch) (Decision, bool) {
 	if !ok {
 		return Decision{}, false
 	}
-	need, _ := t.patience()
-	if s.At < t.climb || t.since.Length < need || t.since.Ended < fewTries {
+	if s.At < t.climb || t.since.Length < t.once() || t.since.Ended < fewTries {
 		return Decision{}, false
 	}
 	c := t.trial(true)
@@ -233,6 +232,9 @@ func (t *Tuner) relearn(s Stretch) {
 	if float64(u.Looks)*min(each, 1) >= fewLooksAt && each > .3 && t.work.total() >= tellsLock.Seconds() {
 		t.work.held, t.work.known = min(1, float64(u.Held)/float64(u.Looks)/each), true
 	}
+	if u.Queue > u.Wall/2 {
+		return // it hardly ran: what is left says nothing of how long it waits
+	}
 	full := each*float64(t.now.Workers) > .6*min(float64(t.now.Workers), s.Cores) || u.Queue > u.CPU/2
 	if wait := (u.Wall - u.CPU - u.Queue).Seconds() / float64(u.Tasks); !full || wait < t.work.wait {
 		t.work.wait = max(0, wait)
@@ -265,7 +267,7 @@ func (t *Tuner) more(cores float64) (to Setting, ok bool) {
 		}
 	}
 	to.AtOnce = max(1, min(to.AtOnce, t.limits.Most/to.Workers))
-	return to, 8*to.Total() >= 9*t.now.Total() || to.Workers > t.now.Workers
+	return to, 9*to.Total() >= 10*t.now.Total() || to.Workers > t.now.Workers
 }
 
 // fewer says whether it may do with fewer in flight: not when more were found to be better, as long as tasks are what they were then.
@@ -312,9 +314,12 @@ func (t *Tuner) change(to Setting, c *check, at time.Duration, because string) D
 	return d
 }
 
+// once is how long a trial takes, at least: until tasks that began in it end.
+func (t *Tuner) once() time.Duration { return max(trial, min(t.length(), 10*time.Second)) }
+
 // patience is how long a setting is looked at before it is judged, and how much of the rate before it has to reach.
 func (t *Tuner) patience() (need time.Duration, least float64) {
-	need, least = max(trial, min(t.length(), 10*time.Second)), 1.03
+	need, least = t.once(), 1.03
 	if t.since.Used.Queue > t.since.Used.CPU { // others have the processors: what a moment shows is theirs
 		need, least = 3*need, .8
 	}
@@ -327,7 +332,7 @@ func (t *Tuner) judge(s Stretch) (Decision, bool) {
 	need, least := t.patience()
 	few := int64(fewTrials)
 	if c.tried {
-		least, few = climbs, fewTries
+		need, least, few = t.once(), climbs, fewTries // among tasks that wait their run queue is of their own making
 	}
 	if t.since.Length < need || t.since.Ended < few && t.since.Length < longTrial {
 		return Decision{}, false
@@ -343,7 +348,11 @@ func (t *Tuner) judge(s Stretch) (Decision, bool) {
 	case bad > c.bad+.05 && bad > 2*c.bad:
 		back = fmt.Sprintf("%s of the items ended badly since, %s before", percent(bad), percent(c.bad))
 	case c.grow && rate < least*c.rate:
-		back = fmt.Sprintf("it did not help: %s a second before, %s since", perSecond(c.rate), perSecond(rate))
+		what := "it"
+		if c.tried {
+			what = "more at a time"
+		}
+		back = fmt.Sprintf(what+" did not help: %s a second before, %s since", perSecond(c.rate), perSecond(rate))
 	case !c.grow && rate < min(least, .9)*c.rate:
 		back = fmt.Sprintf("%s a second before, %s since", perSecond(c.rate), perSecond(rate))
 	}

@@ -18,7 +18,7 @@ import (
 
 // layer of each package: a package imports only packages of lower layers. Packages of one layer are strangers.
 var layer = map[string]int{
-	"tandem": 0, "tandem/internal/supervise": 0, "tandem/internal/page": 0, "tandem/sdk/python": 0, "tandem/internal/arena": 0,
+	"tandem": 0, "tandem/internal/supervise": 0, "tandem/internal/page": 0, "tandem/internal/perfetto": 0, "tandem/sdk/python": 0, "tandem/internal/arena": 0,
 	"tandem/internal/wire": 1, "tandem/internal/handover": 1, "tandem/internal/queue": 1, "tandem/internal/proc": 1, "tandem/internal/expr": 1, "tandem/internal/limit": 1, "tandem/internal/evidence": 1, "tandem/internal/advise": 1,
 	"tandem/internal/source": 2, "tandem/internal/sink": 2, "tandem/internal/gopool": 2, "tandem/internal/procpool": 2,
 	"tandem/internal/measure": 2, "tandem/internal/inside": 2, "tandem/internal/profile": 2, "tandem/internal/handler": 2, "tandem/internal/queue/jetstream": 2, "tandem/queue/redis": 2, "tandem/internal/sqlite": 2, "tandem/internal/journal": 2, "tandem/internal/lanes": 2, "tandem/internal/live": 2, "tandem/worker": 2, "tandem/tandemtest": 2,

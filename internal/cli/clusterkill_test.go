@@ -250,6 +250,9 @@ func (p *party) advance(more int, within time.Duration) bool {
 
 func (p *party) logs() string {
 	var all strings.Builder
+	if p.nats != "" {
+		all.WriteString(p.queues())
+	}
 	files, _ := filepath.Glob(filepath.Join(p.dir, "*.log"))
 	for _, f := range files {
 		if filepath.Base(f) == "work.log" {

@@ -174,8 +174,8 @@ func (a *app) removeClusterRuns(ctx context.Context, h *cluster.Hub, names []str
 }
 
 func (a *app) nodesCommand() *cobra.Command {
-	c := &cobra.Command{Use: "nodes", Short: "List the nodes of a cluster, and have one stop when it has ended what it has"}
-	c.AddCommand(a.nodesListCommand(), a.nodesDrainCommand())
+	c := &cobra.Command{Use: "nodes", Short: "List the nodes of a cluster, and have one stop or rest when it has ended what it has"}
+	c.AddCommand(a.nodesListCommand(), a.nodesDrainCommand(), a.nodesResumeCommand())
 	return c
 }
 
@@ -205,7 +205,10 @@ func (a *app) nodesListCommand() *cobra.Command {
 				}
 			}
 			state := "serving"
-			if n.Drains {
+			switch {
+			case n.Stays && len(n.Steps) == 0:
+				state = "drained"
+			case n.Drains:
 				state = "draining"
 			}
 			fmt.Fprintf(a.out, "%-24s %-9s %5d %6d %8d %-12s  %s\n", printable(n.Name), state, n.Cores, steps, running, time.Since(n.Started).Round(time.Second), printable(fmt.Sprint(n.Labels)))
@@ -216,10 +219,14 @@ func (a *app) nodesListCommand() *cobra.Command {
 
 func (a *app) nodesDrainCommand() *cobra.Command {
 	var within, wait time.Duration
+	var stay bool
 	c := &cobra.Command{Use: "drain NODE…", Short: "Have a node take nothing new, end what it has, and stop", Args: takes(1, -1, "node"),
 		Long: `Have a node take nothing new, end what it has, and stop with exit code 0: the next version can be started in its place, and nothing is lost.
-What has not ended --within so long is given back to the other nodes. The command waits until the node is gone.`,
-		Example: "  tandem nodes drain worker-3\n  tandem nodes drain worker-3 --within 1h"}
+What has not ended --within so long is given back to the other nodes. The command waits until the node is gone.
+
+With --stay the node does not stop: it has nothing and takes nothing, until tandem nodes resume or until it is started again.`,
+		Example: "  tandem nodes drain worker-3\n  tandem nodes drain worker-3 --within 1h\n  tandem nodes drain worker-3 --stay"}
+	c.Flags().BoolVar(&stay, "stay", false, "the node does not stop, and takes nothing until tandem nodes resume")
 	c.Flags().DurationVar(&within, "within", 10*time.Minute, "how long what runs may go on")
 	c.Flags().DurationVar(&wait, "wait", 0, "how long to wait for it to be gone; --within and half a minute unless given")
 	return a.atCluster(c, func(ctx context.Context, h *cluster.Hub, args []string) error {
@@ -227,14 +234,18 @@ What has not ended --within so long is given back to the other nodes. The comman
 			wait = within + 30*time.Second
 		}
 		for _, node := range args {
-			if err := h.Drain(ctx, node, me(), within); err != nil {
+			drain := h.Drain
+			if stay {
+				drain = h.Rest
+			}
+			if err := drain(ctx, node, me(), within); err != nil {
 				return err
 			}
 			fmt.Fprintln(a.err, "draining "+printable(node))
 		}
 		for end := time.Now().Add(wait); ; time.Sleep(200 * time.Millisecond) {
 			all, err := h.Nodes(ctx)
-			if err != nil && c.Flag("nats").Value.String() == "" { // it had the queue
+			if err != nil && !stay && c.Flag("nats").Value.String() == "" { // it had the queue
 				fmt.Fprintln(a.err, "gone, and the queue that it held with it")
 				return nil
 			}
@@ -242,15 +253,28 @@ What has not ended --within so long is given back to the other nodes. The comman
 				return err
 			}
 			left := slices.DeleteFunc(slices.Clone(args), func(name string) bool {
-				return !slices.ContainsFunc(all, func(i cluster.Info) bool { return i.Name == name })
+				return !slices.ContainsFunc(all, func(i cluster.Info) bool { return i.Name == name && !(stay && i.Stays && len(i.Steps) == 0) })
 			})
 			if len(left) == 0 {
-				fmt.Fprintln(a.err, "gone")
+				fmt.Fprintln(a.err, map[bool]string{false: "gone", true: "drained; tandem nodes resume has it take work again"}[stay])
 				return nil
 			}
 			if time.Now().After(end) {
 				return &tandem.Error{Op: "drain", On: fmt.Sprint(left), Kind: tandem.KindTimeout, Message: "still there after " + wait.String(), Hint: "look at what it runs: tandem nodes ls"}
 			}
 		}
+	})
+}
+
+func (a *app) nodesResumeCommand() *cobra.Command {
+	c := &cobra.Command{Use: "resume NODE…", Short: "Have a node that was drained with --stay take work again", Args: takes(1, -1, "node"), Example: "  tandem nodes resume worker-3"}
+	return a.atCluster(c, func(ctx context.Context, h *cluster.Hub, args []string) error {
+		for _, node := range args {
+			if err := h.Wake(ctx, node, me()); err != nil {
+				return err
+			}
+			fmt.Fprintln(a.err, printable(node)+" takes work again")
+		}
+		return nil
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -167,14 +168,18 @@ func (a *app) dlqRetryCommand() *cobra.Command {
 	var f deadFilter
 	var o runOptions
 	var l link
+	var to elsewhere
 	c := &cobra.Command{Use: "retry RUN", Short: "Run them again, each from the step where it ended", Args: takes(1, 1, "run"),
 		Long: `Run items that ended badly again on the nodes, each from the step where it ended, with the value that it had there. The flow is read anew: mend it first.
 
 It runs where the run was submitted, since the sink is there, and after the run has ended. The new lines take the places of the old ones, in the sink and in the
-file of failures: {save: …}. What ends badly once more is kept, with how it ended now; killing the command loses nothing: say it again.`,
-		Example: "  tandem dlq retry nightly\n  tandem dlq retry nightly --where 'step == \"upload\"'",
+file of failures: {save: …}. What ends badly once more is kept, with how it ended now; killing the command loses nothing: say it again.
+
+With --into it runs on any machine: the new lines go into that file, in the places of those that it has of the same items, and the run's own sink stays as it is. The
+flow is then the one that was submitted, or --flow.`,
+		Example: "  tandem dlq retry nightly\n  tandem dlq retry nightly --where 'step == \"upload\"'\n  tandem dlq retry nightly --into again.jsonl --flow mended.yaml",
 		RunE: func(c *cobra.Command, args []string) error {
-			if err := o.check(); err != nil {
+			if err := errors.Join(o.check(), to.check()); err != nil {
 				return err
 			}
 			again, err := a.deadItems(c.Context(), l, args[0], &f)
@@ -184,8 +189,12 @@ file of failures: {save: …}. What ends badly once more is kept, with how it en
 				}
 				return err
 			}
+			if to.into != "" {
+				return a.retryElsewhere(c.Context(), l, args[0], again, o, to)
+			}
 			return a.retryDead(l, args[0], again, o)
 		}}
+	to.flags(c.Flags())
 	f.flags(c)
 	l.flags(c.Flags())
 	remoteFlags(c, &o)

@@ -75,15 +75,23 @@ func (a *app) retryDead(l link, name string, again []cluster.DeadItem, o runOpti
 	if err := file.SetParams(s.Params); err != nil {
 		return err
 	}
+	if err := hasSteps(file, name, again); err != nil {
+		return err
+	}
+	o.retryFailed = true
+	r := &remote{a: a, link: l, params: s.Params, window: cluster.Window, again: again, of: name}
+	return (&running{a: a, o: o, file: file, begun: time.Now(), remote: r}).run()
+}
+
+// hasSteps refuses items that ended at a step which is gone.
+func hasSteps(file *flowfile.File, name string, again []cluster.DeadItem) error {
 	for _, i := range again {
 		if !hasStep(file, i.Step) {
 			return &tandem.Error{Op: "retry the dead items of", On: name, Kind: tandem.KindInvalid, Message: "the flow has no step " + i.Step + " any more, where item " + i.ID + " ended",
 				Hint: "give the step its name back, or drop those items: tandem dlq drop " + name + " --where 'step == \"" + i.Step + "\"'"}
 		}
 	}
-	o.retryFailed = true
-	r := &remote{a: a, link: l, params: s.Params, window: cluster.Window, again: again, of: name}
-	return (&running{a: a, o: o, file: file, begun: time.Now(), remote: r}).run()
+	return nil
 }
 
 func hasStep(f *flowfile.File, name string) bool {
@@ -111,5 +119,5 @@ func submittedAs(root, name string) (found runs.Entry, s submitted, err error) {
 		}
 	}
 	return found, s, &tandem.Error{Op: "find the run", On: name, Kind: tandem.KindInvalid, Message: "it was not submitted from this machine, or is no longer kept here",
-		Hint: fmt.Sprintf("retry where it was submitted: its sink is there; tandem dlq show %s has the values", name)}
+		Hint: fmt.Sprintf("retry where it was submitted: its sink is there; or write into another file: tandem dlq retry %s --into again.jsonl", name)}
 }

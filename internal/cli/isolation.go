@@ -1,8 +1,11 @@
 package cli
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 
+	"tandem/internal/flowfile"
 	"tandem/internal/proc"
 )
 
@@ -40,15 +43,27 @@ func isolationFindings() (list []finding) {
 	return list
 }
 
-// mapIsolation is --isolation of `tandem map --python`.
-func mapIsolation(word string) (proc.Isolation, error) {
-	switch word {
-	case "", "process":
-		return proc.Isolation{}, nil
-	case "sandbox":
-		return proc.Isolation{Sandbox: true}, nil
-	case "none":
-		return proc.Isolation{Open: true}, nil
+// mapIsolation is --isolation of `tandem map`: a level, or what stands behind isolation: in a flow file. The working directory may be read, as a flow's directory may.
+func mapIsolation(text string) (memory int64, box proc.Isolation, err error) {
+	if text == "" {
+		return 0, box, nil
 	}
-	return proc.Isolation{}, mapWrong("--isolation "+word, "want none, process or sandbox")
+	if memory, box, err = flowfile.ReadIsolation("--isolation", text); err != nil {
+		return 0, box, err
+	}
+	if box.Sandbox || len(box.Read)+len(box.Write) > 0 {
+		dir, err := os.Getwd()
+		if err != nil {
+			return 0, box, err
+		}
+		for _, list := range [][]string{box.Read, box.Write} {
+			for i, path := range list {
+				if list[i], err = filepath.Abs(path); err != nil {
+					return 0, box, err
+				}
+			}
+		}
+		box.Read = append(box.Read, dir)
+	}
+	return memory, box, nil
 }

@@ -73,7 +73,7 @@ Exit codes: 0 all ended well · 1 some did not · 2 wrong usage, nothing ran · 
 	s.StringVar(&f.memory, "memory", "", "start nothing while less memory is free, such as 2GiB")
 	s.StringVar(&f.shell, "shell", "", "a script for sh in place of CMD; the input is $1")
 	s.StringVar(&f.python, "python", "", "a Python function in place of CMD: module:function or file.py:function")
-	s.StringVar(&f.isolation, "isolation", "", "with --python: how far workers are kept from the machine: none, process or sandbox")
+	s.StringVar(&f.isolation, "isolation", "", "how far commands are kept from the machine: none, process, sandbox, or {level: sandbox, memory: 512MiB, …} as in a flow file")
 	s.BoolVar(&f.dry, "dry-run", false, "print the commands instead of running them")
 	s.StringVar(&f.progress, "progress", "auto", "how to show progress: auto, tty, plain, json or none")
 	s.BoolVarP(&f.quiet, "quiet", "q", false, "print nothing of our own but failures")
@@ -133,10 +133,14 @@ func (a *app) readMap(f mapFlags, args []string) (*mapJob, error) {
 		return nil, mapWrong("--resume needs the log of the run before", "add --joblog FILE")
 	case listed && f.file != "":
 		return nil, mapWrong("the inputs are given twice: -a and :::", "choose one")
-	case f.python == "" && f.isolation != "":
-		return nil, mapWrong("--isolation is for --python, not for commands: one thread starts thousands of those a second, in process groups and no more", "use a flow with a run: step and isolation: "+f.isolation)
 	case f.python != "" && (f.memory != "" || f.lines):
 		return nil, mapWrong("--memory and --line-buffer are for commands, not for --python", "")
+	}
+	if f.isolation != "" {
+		j.cfg.Contained = true
+		if j.cfg.Limits.Memory, j.cfg.Isolation, err = mapIsolation(f.isolation); err != nil {
+			return nil, err
+		}
 	}
 	if f.resume {
 		j.how = mapper.SkipDone

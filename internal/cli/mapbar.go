@@ -28,47 +28,24 @@ type mapBar struct {
 	at    time.Time
 	rate  float64
 	atEnd func() // may be nil
-	quit  chan struct{}
-	done  sync.WaitGroup
+	ticks *ticks
 }
 
 func (a *app) newMapBar(j *mapJob) *mapBar {
-	mode := j.flags.progress
-	if mode == "auto" {
-		mode = "plain"
-		if a.tty {
-			mode = "tty"
-		}
-	}
+	mode := a.progressMode(j.flags.progress)
 	if j.flags.quiet {
 		mode = "none"
 	}
-	return &mapBar{a: a, mode: mode, total: j.total, quit: make(chan struct{}), at: time.Now()}
+	return &mapBar{a: a, mode: mode, total: j.total, ticks: newTicks(), at: time.Now()}
 }
 
 func (p *mapBar) start(snap func() mapper.Snapshot) {
 	p.snap = snap
-	every := map[string]time.Duration{"tty": 100 * time.Millisecond, "plain": 5 * time.Second, "json": time.Second}[p.mode]
-	if every == 0 {
-		return
-	}
-	p.done.Go(func() {
-		tick := time.NewTicker(every)
-		defer tick.Stop()
-		for {
-			select {
-			case <-tick.C:
-				p.draw()
-			case <-p.quit:
-				return
-			}
-		}
-	})
+	p.ticks.start(p.mode, p.draw)
 }
 
 func (p *mapBar) stop() {
-	close(p.quit)
-	p.done.Wait()
+	p.ticks.stop()
 	if p.atEnd != nil {
 		p.atEnd()
 	}
@@ -129,10 +106,7 @@ func (p *mapBar) draw() {
 	}
 	if dt := time.Since(p.at).Seconds(); dt > 0.05 {
 		now := float64(s.Ended()-p.ended) / dt
-		if p.ended > 0 && p.mode == "tty" {
-			now = p.rate + (now-p.rate)*min(1, dt/2)
-		}
-		p.rate, p.ended, p.at = now, s.Ended(), time.Now()
+		p.rate, p.ended, p.at = smoothly(p.mode, p.rate, now, dt, p.ended > 0), s.Ended(), time.Now()
 	}
 	switch p.mode {
 	case "json":

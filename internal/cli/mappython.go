@@ -22,20 +22,19 @@ func (a *app) python(j *mapJob, bar *mapBar) (runner, error) {
 	if err != nil {
 		return nil, err
 	}
-	box, err := mapIsolation(j.flags.isolation)
-	if err != nil {
-		return nil, err
-	}
-	if box.Sandbox {
-		if argv, box.Read, err = sandboxedPython(argv, spec); err != nil {
+	box := j.cfg.Isolation
+	if len(box.Read) > 0 || box.Sandbox {
+		var read []string
+		if argv, read, err = sandboxedPython(argv, spec); err != nil {
 			return nil, err
 		}
+		box.Read = append(box.Read, read...)
 	}
 	program := engine.Program{Argv: argv, Handler: spec, Env: handler.PythonEnv(os.Environ()), Home: "."}
 	w := a.newWatch("")
 	w.print, w.running = bar.raw, func() bool { return true }
 	bar.atEnd = w.flush
-	return mapper.NewWorkers(j.cfg, engine.Step{Handler: program, Mode: tandem.Auto, Isolation: box}, engine.Config{Cores: j.cfg.Cores, OnOutput: w.output, OnEvent: w.event}), nil
+	return mapper.NewWorkers(j.cfg, engine.Step{Handler: program, Mode: tandem.Auto, Isolation: box, Caps: tandem.Caps{Memory: j.cfg.Limits.Memory}}, engine.Config{Cores: j.cfg.Cores, OnOutput: w.output, OnEvent: w.event}), nil
 }
 
 // sandboxedPython is what a function in a sandbox must be able to read: the interpreter's files, ours, the working directory and that of the function's file.

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"os"
@@ -46,7 +47,7 @@ func newIsland(t *testing.T) *island {
 	sweepIslands()
 	i := &island{t: t, name: fmt.Sprintf("tdm%d", os.Getpid()), nodes: []string{"a", "b", "c"}}
 	t.Cleanup(i.remove)
-	all := [][]string{{"link", "add", i.name, "type", "bridge"}, {"addr", "add", "10.213.77.1/24", "dev", i.name}, {"link", "set", i.name, "up"}}
+	all := [][]string{{"link", "add", i.name, "type", "bridge"}, {"addr", "add", i.address("") + "/24", "dev", i.name}, {"link", "set", i.name, "up"}}
 	for _, n := range i.nodes {
 		ns, link := i.name+n, i.link(n)
 		all = append(all, [][]string{{"netns", "add", ns}, {"link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", ns}, {"link", "set", link, "master", i.name},
@@ -61,8 +62,14 @@ func newIsland(t *testing.T) *island {
 }
 
 func (i *island) link(node string) string { return i.name + node + "v" }
+
+// address is that of a node, or of this machine on the bridge for "". Islands of tests that run at the same time must not be one network.
 func (i *island) address(node string) string {
-	return fmt.Sprintf("10.213.77.%d", 11+int(node[0]-'a'))
+	host := 1
+	if node != "" {
+		host = 11 + int(node[0]-'a')
+	}
+	return fmt.Sprintf("10.213.%d.%d", os.Getpid()%250, host)
 }
 
 func (i *island) remove() {
@@ -130,6 +137,50 @@ func (i *island) party(t *testing.T, before func(*party)) *party {
 	return p
 }
 
+// queues says what the streams of the run hold, for a run that does not get on.
+func (p *party) queues() string {
+	nc, err := nats.Connect(p.nats, nats.Timeout(2*time.Second))
+	if err != nil {
+		return "no server answers: " + err.Error()
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return err.Error()
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	var all strings.Builder
+	streams := js.ListStreams(ctx)
+	for s := range streams.Info() {
+		fmt.Fprintf(&all, "%s: %d messages, %d to %d, led by %s\n", s.Config.Name, s.State.Msgs, s.State.FirstSeq, s.State.LastSeq, s.Cluster.Leader)
+		if !strings.Contains(s.Config.Name, p.submitted()) {
+			continue
+		}
+		st, err := js.Stream(ctx, s.Config.Name)
+		if err != nil {
+			fmt.Fprintln(&all, "  ", err)
+			continue
+		}
+		consumers := st.ListConsumers(ctx)
+		for c := range consumers.Info() {
+			fmt.Fprintf(&all, "   %s: %d pending, %d unacknowledged, %d redelivered, delivered to %d, floor %d, %d wait, led by %s\n", c.Name, c.NumPending, c.NumAckPending, c.NumRedelivered, c.Delivered.Stream,
+				c.AckFloor.Stream, c.NumWaiting, c.Cluster.Leader)
+		}
+		if s.State.Msgs > 0 && s.State.Msgs < 20 {
+			for n := s.State.FirstSeq; n <= s.State.LastSeq; n++ {
+				if m, err := st.GetMsg(ctx, n); err == nil {
+					fmt.Fprintf(&all, "   %d: %s, stored %s, %.200s\n", n, m.Header.Get("Tandem-Id"), m.Time.Format(time.TimeOnly), m.Data)
+				}
+			}
+		}
+	}
+	if err := streams.Err(); err != nil {
+		fmt.Fprintln(&all, err)
+	}
+	return all.String()
+}
+
 // leader is the node whose server leads the stream of the first step.
 func (i *island) leader(p *party) string {
 	p.t.Helper()
@@ -142,15 +193,20 @@ func (i *island) leader(p *party) string {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	s, err := js.Stream(p.t.Context(), "tandem-"+p.submitted()+"-step-fan")
-	if err != nil {
-		p.t.Fatal(err)
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+		ctx, cancel := context.WithTimeout(p.t.Context(), time.Second) // who is asked before there is a leader never answers
+		s, err := js.Stream(ctx, "tandem-"+p.submitted()+"-step-fan")
+		cancel()
+		if err == nil && s.CachedInfo().Cluster.Leader != "" {
+			if n := s.CachedInfo().Config.Replicas; n != 3 {
+				p.t.Errorf("the stream has %d copies, want 3", n)
+			}
+			return s.CachedInfo().Cluster.Leader
+		}
+		if time.Now().After(deadline) {
+			p.t.Fatalf("the first step's stream has no leader: %v\n%s", err, p.logs())
+		}
 	}
-	info := s.CachedInfo()
-	if info.Config.Replicas != 3 {
-		p.t.Errorf("the stream has %d copies, want 3", info.Config.Replicas)
-	}
-	return info.Cluster.Leader
 }
 
 // Nodes with addresses of their own, and what a network and machines do to them. After each fault every item has one line.

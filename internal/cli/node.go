@@ -117,15 +117,20 @@ func (a *app) openNode(ctx context.Context, o nodeOptions) (*cluster.Hub, func()
 	}
 	level := jetstream.Level(o.level)
 	config := o.server.config(dir, level, o.name)
+	config.Prefix = o.link.tenant
 	config.OnStore = a.nodeStore(o.name, dir)
 	s, err := jetstream.Serve(config)
-	if errors.Is(err, proc.ErrLocked) { // another node of this machine has it: be one more beside it
+	for end := time.Now().Add(o.server.patience()); errors.Is(err, proc.ErrLocked) && ctx.Err() == nil; s, err = jetstream.Serve(config) {
+		// Another node of this machine has it: be one more beside it. It may be just starting, or just ending.
 		hub, shut, jerr := o.link.open(ctx, "node", nil)
 		if jerr == nil {
 			fmt.Fprintf(a.err, "node %s: %s, at the queue of the node that runs here already\n", o.name, plural(int64(o.cores), "core"))
 			return hub, shut, nil
 		}
-		err = errors.Join(err, jerr)
+		if err = errors.Join(err, jerr); time.Now().After(end) {
+			break
+		}
+		time.Sleep(100 * time.Millisecond)
 	}
 	if err != nil {
 		return nil, nil, err

@@ -22,48 +22,18 @@ type progress struct {
 	last  engine.Progress
 	lastT time.Time
 	rates map[string]float64
-	quit  chan struct{}
-	done  sync.WaitGroup
+	ticks *ticks
 }
 
 func (a *app) newProgress(mode string, snap func() engine.Progress) *progress {
-	if mode == "auto" {
-		mode = "plain"
-		if a.tty {
-			mode = "tty"
-		}
-	}
-	return &progress{a: a, mode: mode, snap: snap, rates: map[string]float64{}, quit: make(chan struct{}), lastT: time.Now()}
+	return &progress{a: a, mode: a.progressMode(mode), snap: snap, rates: map[string]float64{}, ticks: newTicks(), lastT: time.Now()}
 }
 
 // start draws until stop.
-func (p *progress) start() {
-	every := 100 * time.Millisecond
-	switch p.mode {
-	case "none":
-		return
-	case "plain":
-		every = 5 * time.Second
-	case "json":
-		every = time.Second
-	}
-	p.done.Go(func() {
-		tick := time.NewTicker(every)
-		defer tick.Stop()
-		for {
-			select {
-			case <-tick.C:
-				p.draw()
-			case <-p.quit:
-				return
-			}
-		}
-	})
-}
+func (p *progress) start() { p.ticks.start(p.mode, p.draw) }
 
 func (p *progress) stop() {
-	close(p.quit)
-	p.done.Wait()
+	p.ticks.stop()
 	if p.mode == "json" {
 		p.draw() // how it ended, also of a run too short for a tick
 	}
@@ -118,10 +88,8 @@ func (p *progress) draw() {
 				before = p.last.Steps[i].Ended
 			}
 			rate := float64(s.Ended-before) / dt
-			if old, ok := p.rates[s.Name]; ok && p.mode == "tty" {
-				rate = old + (rate-old)*min(1, dt/2) // a two-second average is calm enough to read
-			}
-			p.rates[s.Name] = rate
+			old, known := p.rates[s.Name]
+			p.rates[s.Name] = smoothly(p.mode, old, rate, dt, known)
 		}
 		p.last, p.lastT = now, time.Now()
 	}

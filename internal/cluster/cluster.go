@@ -19,6 +19,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"strings"
 	"time"
 
 	"tandem"
@@ -207,9 +208,21 @@ func (h *Hub) Runs(ctx context.Context) (all []Manifest, err error) {
 
 // Drop removes the queues of a run that has ended, and what its nodes have noted; the table keeps its line.
 func (h *Hub) Drop(ctx context.Context, m Manifest) error {
-	all := []error{h.records.Clear(ctx, m.Run)}
+	all := []error{h.records.Clear(ctx, m.Run), h.forget(ctx, m)}
 	for at := range len(m.Steps) + 1 {
 		all = append(all, h.e.RemoveQueue(ctx, queueName(m, at)))
+	}
+	return errors.Join(all...)
+}
+
+// forget removes the objects that items of a run left behind which were run twice. Those of its dead items stay with them.
+func (h *Hub) forget(ctx context.Context, m Manifest) error {
+	names, err := h.objects.List(ctx, m.Run+"/")
+	all := []error{err}
+	for _, n := range names {
+		if !strings.HasPrefix(n, m.Run+"/dead/") {
+			all = append(all, h.objects.Delete(ctx, n))
+		}
 	}
 	return errors.Join(all...)
 }

@@ -165,6 +165,9 @@ func (l *ledger) useless(p partRecord) (bool, error) {
 		if is := splits[id]; is != "" && is != split {
 			return true, nil
 		}
+		if l.have(id) {
+			return true, nil
+		}
 		if l.has(id) {
 			return true, l.note(partRecord{ID: id, Root: p.Root, Itself: true})
 		}

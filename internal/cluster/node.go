@@ -36,6 +36,7 @@ type Info struct {
 	Started time.Time  `json:"started"`
 	Seen    time.Time  `json:"seen"`
 	Drains  bool       `json:"drains,omitempty"`
+	Stays   bool       `json:"stays,omitempty"` // it drains, and does not stop
 	Steps   []StepInfo `json:"steps,omitempty"`
 }
 
@@ -45,6 +46,7 @@ type StepInfo struct {
 	Step    string `json:"step"`
 	State   string `json:"state"` // starting, serving, not here
 	Why     string `json:"why,omitempty"`
+	Born    int64  `json:"born,omitempty"` // when the node began to serve it, by its clock
 	Running int    `json:"running"`
 	Done    int64  `json:"done"`
 }
@@ -143,6 +145,7 @@ func (n *Node) see(ctx context.Context, e jetstream.Entry) {
 	wanted := !e.Gone && json.Unmarshal(e.Value, &m) == nil && m.State == Active
 	n.mu.Lock()
 	w := n.works[e.Key]
+	wanted = wanted && !n.info.Stays
 	n.last[e.Key] = e
 	if e.Gone && w == nil {
 		delete(n.last, e.Key)
@@ -154,7 +157,7 @@ func (n *Node) see(ctx context.Context, e jetstream.Entry) {
 	case wanted && w == nil:
 		n.begin(ctx, m)
 	case !wanted && w != nil:
-		n.leave(ctx, w, e.Gone || m.State != Paused)
+		n.leave(ctx, w, e.Gone || m.over())
 	}
 }
 
@@ -174,6 +177,7 @@ func (n *Node) leave(ctx context.Context, w *work, over bool) {
 		delete(n.works, w.manifest.Run)
 		last := n.last[w.manifest.Run]
 		n.mu.Unlock()
+		n.tell()
 		if ctx.Err() == nil {
 			n.see(ctx, last)
 		}
@@ -309,6 +313,15 @@ func (n *Node) step(ctx context.Context, w *work, i int, dir string) error {
 	}
 	flow.Steps[i].Queue.Items = most
 	w.share(&flow, i)
+	born, unserved := time.Now().UnixNano(), func() {}
+	if k := &flow.Steps[i].PerKey; k.Key != nil {
+		var over context.Context
+		over, unserved = context.WithCancel(context.WithoutCancel(ctx))
+		k.Aside = 4 * most // what waits here waits for other nodes too
+		k.Shared = &places{hub: n.hub, near: &n.near, run: m.Run, step: m.Steps[i].Name, node: n.cfg.Name, most: max(k.Concurrency, 1), born: born, over: over}
+	}
+	defer context.AfterFunc(w.hard, unserved)()
+	defer unserved()
 	dead, err := n.hub.Dead(ctx, m, true)
 	if err != nil {
 		return err
@@ -317,7 +330,7 @@ func (n *Node) step(ctx context.Context, w *work, i int, dir string) error {
 		turn: w.wait, dead: dead, gone: w.dropped.Load})
 	e := engine.New(engine.Config{Run: m.Run, Cores: n.cfg.Cores, OnEvent: n.cfg.OnEvent})
 	w.mu.Lock()
-	w.engines[i], w.steps[i].State, w.steps[i].Why, w.queues[i] = e, Serving, "", in
+	w.engines[i], w.steps[i].State, w.steps[i].Why, w.steps[i].Born, w.queues[i] = e, Serving, "", born, in
 	w.mu.Unlock()
 	n.count()
 	n.tell()

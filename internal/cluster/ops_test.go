@@ -290,6 +290,58 @@ func TestDrain(t *testing.T) {
 	}
 }
 
+// A node rests while it has items: what it runs ends, the rest goes to the other, and it takes work again when it is told to.
+func TestANodeThatRests(t *testing.T) {
+	s := place(t)
+	h, e := join(t, s)
+	defer e.Close()
+	var here atomic.Int64
+	build := func(n *atomic.Int64) func(context.Context, string, Manifest, int) (engine.Flow, error) {
+		return one(engine.Limits{}, func(string) error { n.Add(1); time.Sleep(20 * time.Millisecond); return nil })
+	}
+	var elsewhere atomic.Int64
+	defer func(stop func() error) { _ = stop() }(run(t, NewNode(h, NodeConfig{Name: "rests", Cores: 2, Cache: t.TempDir(), Build: build(&here)})))
+	defer func(stop func() error) { _ = stop() }(run(t, NewNode(h, NodeConfig{Name: "works", Cores: 2, Cache: t.TempDir(), Build: build(&elsewhere)})))
+	m, to := single(t, h, "rest", nil), newLines()
+	done := make(chan error, 1)
+	go func() { _, err := submit(t.Context(), h, m, t.TempDir(), 8000, to); done <- err }()
+	is := func(rests bool) bool {
+		nodes, err := h.Nodes(t.Context())
+		return err == nil && slices.ContainsFunc(nodes, func(i Info) bool { return i.Name == "rests" && i.Stays == rests && (len(i.Steps) == 0) == rests })
+	}
+	wait := func(what string, f func() bool) {
+		t.Helper()
+		for end := time.Now().Add(30 * time.Second); !f(); time.Sleep(10 * time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("%s: not within 30 s; %d here, %d elsewhere, %d lines", what, here.Load(), elsewhere.Load(), to.count())
+			}
+		}
+	}
+	wait("both work", func() bool { return here.Load() > 50 && elsewhere.Load() > 50 })
+	if err := h.Rest(t.Context(), "rests", "me", 10*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	wait("it rests", func() bool { return is(true) })
+	if err := h.Change(t.Context(), m.Run, func(m *Manifest) error { m.Why = "looked at"; return nil }); err != nil { // what changes does not wake it
+		t.Fatal(err)
+	}
+	had, other := here.Load(), elsewhere.Load()
+	wait("the other goes on", func() bool { return elsewhere.Load() > other+50 })
+	if n := here.Load(); n != had {
+		t.Errorf("a node that rests has begun %d items", n-had)
+	}
+	if err := h.Wake(t.Context(), "rests", "me"); err != nil {
+		t.Fatal(err)
+	}
+	wait("it works again", func() bool { return is(false) && here.Load() > had })
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if len(to.seen) != 8000 || to.how[tandem.OK] != 8000 {
+		t.Errorf("%d lines, %v", len(to.seen), to.how)
+	}
+}
+
 // What a run has goes with it, and old runs go by themselves; a bundle stays while a run has it.
 func TestRemoved(t *testing.T) {
 	s := place(t)

@@ -13,8 +13,9 @@ import (
 
 // neighbours is what the nodes of a cluster say of themselves, kept up to date in one of them.
 type neighbours struct {
-	mu   sync.Mutex
-	last map[string]heard
+	mu    sync.Mutex
+	last  map[string]heard
+	since time.Time // we listen; zero while we do not
 }
 
 type heard struct {
@@ -25,6 +26,9 @@ type heard struct {
 // watch listens until ctx is done and calls changed after each word.
 func (b *neighbours) watch(ctx context.Context, h *Hub, changed func()) {
 	for ; ctx.Err() == nil; pause(ctx, time.Second) {
+		b.mu.Lock()
+		b.since = time.Now()
+		b.mu.Unlock()
 		_ = h.nodes.Watch(ctx, func(e jetstream.Entry) {
 			var i Info
 			b.mu.Lock()
@@ -58,6 +62,29 @@ func (b *neighbours) serving(run, but string, ours func(step string) bool) (n in
 		}
 	}
 	return n
+}
+
+// serves tells whether a node lives, and when it began to serve a step; zero when it does not.
+func (b *neighbours) serves(node, run, step string) (born int64, lives bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	i, ok := b.last[node]
+	if !ok || time.Since(i.at) > NodeTTL {
+		return 0, false
+	}
+	for _, s := range i.Steps {
+		if s.Run == run && s.Step == step && s.State == Serving {
+			return s.Born, true
+		}
+	}
+	return 0, true
+}
+
+// listening tells whether every node that lives must have been heard.
+func (b *neighbours) listening(d time.Duration) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return !b.since.IsZero() && time.Since(b.since) > d
 }
 
 // Serving is the state of a step that a node runs.

@@ -30,6 +30,7 @@ type Submission struct {
 	results *jetstream.Queue
 	done    []tandem.Lease // written, their leases to be ended
 	letters []*letter      // of done
+	some    chan struct{}  // told that there is something in done
 	ending  sync.Mutex
 	tried   tried
 }
@@ -58,12 +59,20 @@ func (s *Submission) Starts(ctx context.Context, yield func(engine.Start) bool) 
 	defer feeding.Wait()
 	defer cancel(nil)
 	feeding.Go(func() { s.follow(ctx, cancel) })
+	s.some = make(chan struct{}, 1)
 	feeding.Go(func() {
+		if err := s.ends(ctx); err != nil && ctx.Err() == nil {
+			cancel(err)
+		}
+	})
+	feeds, fed := context.WithCancel(ctx)
+	feeding.Go(func() {
+		defer fed()
 		if err := s.feed(ctx); err != nil && ctx.Err() == nil {
 			cancel(err)
 		}
 	})
-	err = s.collect(ctx, yield)
+	err = s.collect(ctx, feeds, yield)
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) && err == nil {
 		err = cause
 	}
@@ -127,23 +136,23 @@ func (s *Submission) feed(ctx context.Context) error {
 	})
 }
 
-// collect yields what comes back until all of it is there.
-func (s *Submission) collect(ctx context.Context, yield func(engine.Start) bool) error {
+// collect yields what comes back until all of it is there. The context feeds ends with the feeding, which may be after the last has come back.
+func (s *Submission) collect(ctx, feeds context.Context, yield func(engine.Start) bool) error {
 	for {
 		if n, whole := s.ledger.fed(); whole && s.ledger.roots() == n {
 			return nil
 		}
-		if err := s.end(ctx); err != nil {
-			return err
+		// It waits for as long as there may be more, however far away the servers are: what arrives after a deadline of ours would have to be given back.
+		wait := ctx
+		if feeds.Err() == nil {
+			wait = feeds
 		}
-		wait, cancel := context.WithTimeout(ctx, 200*time.Millisecond)
 		leases, err := s.results.Take(wait, 256)
-		cancel()
 		if err != nil {
 			if ctx.Err() != nil {
 				return nil
 			}
-			if errors.Is(err, context.DeadlineExceeded) {
+			if wait.Err() != nil {
 				continue
 			}
 			if again(err) && !s.Hub.e.Gone() {
@@ -218,6 +227,24 @@ func (s *Submission) written(lease tandem.Lease, l *letter) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.done, s.letters = append(s.done, lease), append(s.letters, l)
+	select {
+	case s.some <- struct{}{}:
+	default:
+	}
+}
+
+// ends ends the leases of what is written until ctx is done: all that there is at a time.
+func (s *Submission) ends(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.some:
+		}
+		if err := s.end(context.WithoutCancel(ctx)); err != nil { // what it has begun to end it ends
+			return err
+		}
+	}
 }
 
 // end ends the leases of what is written.

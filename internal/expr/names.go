@@ -3,6 +3,9 @@ package expr
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -178,10 +181,30 @@ func hash(s string) string {
 	return hex.EncodeToString(sum[:12])
 }
 
-// Key is an item's key for an API that wants to know a repeated request: the same in every attempt and every run of the flow.
-func (f *Facts) Key(step string, t *tandem.Task) string {
-	sum := sha256.Sum256([]byte(f.Flow + "\x00" + step + "\x00" + t.ID))
-	return hex.EncodeToString(sum[:16])
+// Key is an item's key for whoever wants to know a repetition: the same in every attempt and every run of the flow, as long as the source gives the same for it.
+func (f *Facts) Key(t *tandem.Task) string { return f.key(t.Source, t.ID) }
+
+// RequestKey is the key of a request that a step makes for an item: the same in every attempt and every run of the flow, as long as the request is described by the
+// same words and parameters, and the source and the steps before gave the same. It is not made of the request itself, in which there may be a time.
+func (f *Facts) RequestKey(step, what string, t *tandem.Task) string {
+	params, err := json.Marshal(f.Params)
+	if err != nil { // a flow's parameters are texts, numbers and truths
+		params = nil
+	}
+	texts := []string{t.ID, step, what, string(params)}
+	for _, v := range append([]tandem.Value{t.Value}, t.Earlier...) {
+		texts = append(texts, v.Kind.String(), string(v.Data))
+	}
+	return f.key(t.Source, texts...)
+}
+
+func (f *Facts) key(source tandem.Value, texts ...string) string {
+	sum := sha256.New()
+	for _, s := range append([]string{f.Flow, source.Kind.String(), string(source.Data)}, texts...) {
+		fmt.Fprintf(sum, "%d:", len(s))
+		_, _ = io.WriteString(sum, s)
+	}
+	return hex.EncodeToString(sum.Sum(nil)[:16])
 }
 
 // tmpOf is tmp for one task.
@@ -200,7 +223,7 @@ func (n *Names) tmpOf(t *tandem.Task) tmp {
 func (n *Names) itemOf(t *tandem.Task, key bool) (item, error) {
 	it := item{ID: t.ID}
 	if key {
-		it.Key = n.Key("", t)
+		it.Key = n.Key(t)
 	}
 	var err error
 	if it.Value, err = FromValue(t.Source); err != nil {

@@ -196,6 +196,9 @@ func (f *File) step(ctx context.Context, i int, s Surroundings) (engine.Step, er
 	if r := d.Retry; r != nil {
 		step.Retry = engine.Retry{Attempts: r.Attempts, Base: r.Backoff.First, Max: r.Backoff.Longest, When: r.matches}
 	}
+	if d.t.key != nil {
+		step.PerKey = engine.PerKey{Key: d.t.key.Text, Concurrency: d.PerKey.Concurrency}
+	}
 	step.Once, step.Recycle = d.Once(), d.recycle()
 	if d.t.when != nil {
 		step.When = d.t.when.Bool

@@ -25,6 +25,7 @@ type templates struct {
 	values  []*expr.Template
 	keep    *expr.Template
 	when    *expr.Template
+	key     *expr.Template // of per_key
 	script  string
 	params  []*expr.Template // of script
 	kept    bool             // a later step asks for what this one gives
@@ -87,6 +88,9 @@ func (d *decoder) checkStep(s *Step, i int) {
 		return d.compile(src, n, with(at, path...))
 	}
 	t.when, t.keep = one(s.When, "when"), one(s.Keep, "keep")
+	if s.PerKey != nil {
+		t.key = one(s.PerKey.Key, "per_key", "key")
+	}
 	single := n
 	if s.Batch != nil {
 		b := *n
@@ -159,7 +163,7 @@ func (d *decoder) value(v any, n *expr.Names, path []any) *expr.Template {
 
 // stepUses notes which earlier steps a step asks for, and whether it makes temporary files.
 func (d *decoder) stepUses(t *templates) {
-	all := append([]*expr.Template{t.stdin, t.url, t.body, t.file, t.path, t.keep, t.when}, t.argv...)
+	all := append([]*expr.Template{t.stdin, t.url, t.body, t.file, t.path, t.keep, t.when, t.key}, t.argv...)
 	all = append(append(all, t.values...), t.params...)
 	for _, h := range t.headers {
 		all = append(all, h)

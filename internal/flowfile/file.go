@@ -130,12 +130,13 @@ type Step struct {
 	Mode        tandem.Mode   `json:"mode,omitempty" jsonschema:"enum=auto,enum=goroutine,enum=thread,enum=async,enum=process,description=How the handler runs. auto: measured and decided while it runs\\, also into threads. Without it: processes\\, an event loop for an async def\\, goroutines for verbs without workers."`
 	Workers     Workers       `json:"workers,omitempty" jsonschema:"description=Worker processes: a number\\, cores\\, cores-1 or 50%; cores unless told otherwise."`
 	Start       Start         `json:"start,omitempty" jsonschema:"enum=auto,enum=fork,enum=spawn,description=How Python workers come into being: auto forks them from a process that has loaded the handler\\, where that is safe; fork insists on it; spawn starts each by itself."`
-	Spares      Spares        `json:"spares,omitempty" jsonschema:"minimum=0,description=Ready workers that wait to take the place of a dead one; without it one is kept from the first death on when starting takes 100ms or more."`
+	Spares      Spares        `json:"spares,omitempty" jsonschema:"minimum=0,description=Ready workers that wait to take the place of a dead one; without it one is kept from the first death on when workers are forked or take 100ms or more to start."`
 	Threads     int           `json:"threads,omitempty" jsonschema:"minimum=1,description=Tasks at a time in one worker process."`
 	Concurrency Count         `json:"concurrency,omitempty" jsonschema:"description=Tasks in flight for goroutine and async; auto finds out how many."`
 	Max         int           `json:"max,omitempty" jsonschema:"minimum=1,description=For concurrency: auto\\, never more than this."`
 	Rate        float64       `json:"rate,omitempty" jsonschema:"description=Starts in a time\\, for example 200/s or 600/min."`
 	Breaker     BreakerConfig `json:"breaker,omitempty" jsonschema:"description=Stop asking a server that is down."`
+	PerKey      *PerKey       `json:"per_key,omitempty" jsonschema:"description=At most so many tasks of one key at the same time\\, while others go on; on all nodes together in a submitted run."`
 	Budget      Budget        `json:"budget,omitempty" jsonschema:"description=Threads that one worker or command may compute with (OMP_NUM_THREADS and its like); 1 unless told otherwise\\, keep leaves the environment alone."`
 	Timeout     Timeout       `json:"timeout,omitempty" jsonschema:"description=For one attempt\\, for example 20s; what runs longer is killed. {soft: 20s\\, hard: 30s} asks it to end first."`
 	Hang        time.Duration `json:"hang,omitempty" jsonschema:"description=What neither answers nor uses a processor for so long is killed\\, for example 30s."`
@@ -196,6 +197,12 @@ type Budget int
 type Batch struct {
 	Size  int           `json:"size" jsonschema:"minimum=1,description=Items in a batch."`
 	Every time.Duration `json:"every,omitempty" jsonschema:"description=A batch waits no longer than this to be full; 1s unless told otherwise."`
+}
+
+// PerKey bounds how many tasks of one key run at the same time.
+type PerKey struct {
+	Key         string `json:"key" jsonschema:"description=Template: ${{ item.value.user }}. Items for which it is empty are not bound."`
+	Concurrency int    `json:"concurrency,omitempty" jsonschema:"minimum=1,description=1 unless told otherwise."`
 }
 
 // Retry says when a failed attempt is followed by another.

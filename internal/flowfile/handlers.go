@@ -3,6 +3,7 @@ package flowfile
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -62,7 +63,9 @@ func texts(all []*expr.Template) (funcs []func(*tandem.Task) (string, error)) {
 
 func (f *File) http(d *Step) (engine.Handler, error) {
 	c := handler.HTTPConfig{Step: d.Name, Method: strings.ToUpper(d.HTTP.Method), Once: d.Once(), Concurrency: f.inFlight(d), URL: d.t.url.Text,
-		Headers: map[string]func(*tandem.Task) (string, error){}, Key: func(t *tandem.Task) string { return f.names.Key(d.Name, t) }}
+		Headers: map[string]func(*tandem.Task) (string, error){}}
+	what := d.HTTP.described()
+	c.Key = func(t *tandem.Task) string { return f.names.RequestKey(d.Name, what, t) }
 	for _, r := range d.HTTP.Expect {
 		c.Expect = append(c.Expect, handler.StatusRange{From: r.From, To: r.To})
 	}
@@ -82,6 +85,15 @@ func (f *File) http(d *Step) (engine.Handler, error) {
 	}
 	do, closer := handler.HTTP(c)
 	return engine.Func{Do: do, Close: closer, Auto: true}, nil
+}
+
+// described is what a request is made of, in the words of the file.
+func (h *HTTP) described() string {
+	b, err := json.Marshal([]any{h.Method, h.URL, h.Body, h.JSON, h.File})
+	if err != nil { // a flow file holds nothing that is not JSON
+		b = fmt.Append(nil, h.Method, h.URL, h.Body, h.JSON, h.File)
+	}
+	return string(b)
 }
 
 // inFlight is how many requests of a step may be in flight at most: so many connections are worth keeping.

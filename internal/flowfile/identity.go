@@ -29,7 +29,7 @@ func (f *File) Identity() string {
 		s.Timeout, s.Queue, s.Retry, s.Pool, s.Venv = Timeout{}, Queue{}, nil, "", ""
 		s.Memory, s.CPUTime, s.Hang, s.Output, s.Core = Memory{}, 0, 0, 0, 0
 		s.Isolation, s.box = Isolation{}, Isolation{}
-		s.Recycle, s.Idempotent = nil, nil
+		s.Recycle, s.Idempotent, s.PerKey = nil, nil, nil
 		line(fmt.Sprintf("step %q", s.Name), s)
 	}
 	line("into", f.Into)

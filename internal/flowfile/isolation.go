@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"tandem/internal/expr"
 	"tandem/internal/proc"
 )
 
@@ -138,11 +139,27 @@ func (f *File) inherit() {
 
 // ask is the isolation as proc takes it.
 func (f *File) ask(i int) (proc.Isolation, error) {
-	s := &f.Steps[i]
-	b := s.box
+	return f.asked(f.Steps[i].box, f.isolationPath(i))
+}
+
+// ReadIsolation reads what stands behind isolation: in a flow file, from text that stands elsewhere; name is for messages. Paths are relative to the working directory.
+func ReadIsolation(name, text string) (memory int64, ask proc.Isolation, err error) {
+	f := &File{Path: name, Dir: ".", src: []byte(text), nodes: map[string]place{}, names: &expr.Names{Facts: &expr.Facts{}}}
+	d := &decoder{reader: reader{f: f}, names: map[int]string{}}
+	if root := d.read(); root != nil {
+		d.isolation(&f.Isolation)(root, nil)
+	}
+	if len(d.faults) > 0 {
+		return 0, ask, d.faults
+	}
+	ask, err = f.asked(f.Isolation, nil)
+	return f.Isolation.Memory, ask, err
+}
+
+// asked is b as proc takes it; at is where it stands.
+func (f *File) asked(b Isolation, at []any) (proc.Isolation, error) {
 	ask := proc.Isolation{Sandbox: b.Level == "sandbox", Open: b.Level == "none", CPU: b.CPU, PIDs: b.PIDs, Network: b.Network, User: b.User, Require: b.Require}
 	ask.NoFork = b.Fork != nil && !*b.Fork
-	at := f.isolationPath(i)
 	if err := (proc.Isolation{User: b.User}).Check(); err != nil {
 		return ask, f.Errorf("name one of /etc/passwd, or give a number", with(at, "user"), "there is no user %q here", short(b.User))
 	}

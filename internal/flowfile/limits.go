@@ -3,6 +3,7 @@ package flowfile
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"tandem/engine"
@@ -70,6 +71,22 @@ func (d *decoder) breaker(dst *BreakerConfig) func(*node, []any) {
 			dst.Pause = 10 * time.Second
 		}
 	}
+}
+
+// perKey reads the bound for each key. A key that is the same for all would bound the whole step, which is not what it is for.
+func (d *decoder) perKey(k *PerKey, n *node, path []any) {
+	key := func(n *node, path []any) {
+		if d.text(&k.Key)(n, path); k.Key != "" && !strings.Contains(k.Key, "${{") {
+			d.wrong(n, path, "for example ${{ item.value.user }}; `concurrency` bounds the step as a whole", "the key %q is the same for all items", short(k.Key))
+		}
+	}
+	if _, text := n.value.(string); text {
+		key(n, path)
+		d.f.nodes[fmt.Sprint(with(path, "key")...)] = n.at
+		return
+	}
+	m := d.fields(n, path, reads{"concurrency": d.whole(&k.Concurrency), "key": key})
+	d.need(n, m, path, "key")
 }
 
 func (d *decoder) failures(n *node, path []any) {

@@ -30,6 +30,7 @@ var sections = []section{
 	{"steps: sql", "One of `exec` and `query`.", reflect.TypeFor[SQL]()},
 	{"steps: write", "", reflect.TypeFor[Write]()},
 	{"steps: batch", "", reflect.TypeFor[Batch]()},
+	{"steps: per_key", "See [so many tasks of one key](../howto/one-at-a-time-per-key.md).", reflect.TypeFor[PerKey]()},
 	{"steps: retry", "", reflect.TypeFor[Retry]()},
 	{"isolation", "Of the file or of a step. `none`, `process` and `sandbox` stand for `{level: …}`. [Isolation](../explanation/isolation.md) says what each promises.", reflect.TypeFor[Isolation]()},
 	{"isolation: files", "", reflect.TypeFor[Files]()},
@@ -54,7 +55,7 @@ var written = map[reflect.Type]string{
 // special says it where the type does not.
 var special = map[string]string{"from.files": "glob, or a list of them", "retry.when": "condition, or a list of them", "from.range": "`1..1000`", "sql.values": "list of expressions", "steps.args": "mapping of values",
 	"steps.timeout": "time, or [timeout](#steps-timeout)", "steps.memory": "size, or [memory](#steps-memory)", "steps.output": withUnit, "steps.core": withUnit, "isolation.memory": withUnit, "isolation.cpu": "number: `0.5`, `2`", "isolation.fork": "`false`", "isolation.user": "name or number", "isolation.require": "`all`, or a list", "files.read": "path, or a list", "files.write": "path, or a list", "memory.limit": withUnit, "memory.jvm": withUnit,
-	"steps.idempotent": "`true`, `false`"}
+	"steps.per_key": "template, or [per_key](#steps-per_key)", "steps.idempotent": "`true`, `false`"}
 
 const withUnit = "size with its unit: `64MiB`, `1GB`"
 

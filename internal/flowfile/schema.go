@@ -112,6 +112,7 @@ func Schema() []byte {
 	stop := props(root, "properties", "failures", "properties", "stop_after")
 	plain(stop)
 	either(stop, positive, map[string]any{"type": "string", "pattern": `^[0-9.]+%$`})
+	object(props(step, "properties", "per_key"), text)
 	object(props(root, "properties", "resume"), text)
 	value := map[string]any{"type": []string{"string", "number", "boolean"}}
 	object(props(root, "properties", "params", "additionalProperties"), value)

@@ -35,8 +35,9 @@ func (d *decoder) step(s *Step, n *node, path []any) {
 			m := d.fields(n, path, reads{"size": d.whole(&s.Batch.Size), "every": d.duration(&s.Batch.Every)})
 			d.need(n, m, path, "size")
 		},
-		"retry": func(n *node, path []any) { s.Retry = &Retry{}; s.Retry.decode(d, n, path) },
-		"pool":  d.text(&s.Pool), "labels": d.texts(&s.Labels, true),
+		"retry":   func(n *node, path []any) { s.Retry = &Retry{}; s.Retry.decode(d, n, path) },
+		"per_key": func(n *node, path []any) { s.PerKey = &PerKey{}; d.perKey(s.PerKey, n, path) },
+		"pool":    d.text(&s.Pool), "labels": d.texts(&s.Labels, true),
 		"mode": word(d, &s.Mode, tandem.Modes), "workers": d.workers(&s.Workers), "threads": d.whole(&s.Threads), "concurrency": d.count(&s.Concurrency),
 		"start": word(d, &s.Start, []Start{StartAuto, StartFork, StartSpawn}), "spares": d.spares(&s.Spares),
 		"max": d.whole(&s.Max), "rate": d.rate(&s.Rate), "breaker": d.breaker(&s.Breaker), "budget": d.budget(&s.Budget),
@@ -109,8 +110,11 @@ func (d *decoder) combinations(s *Step, verb string, m *mapping, path []any) {
 	if verb != "run" && verb != "shell" {
 		refuse("stdin", "", "`stdin` goes with `run` and `shell`, not with `%s`", verb)
 	}
+	if s.Batch != nil {
+		refuse("per_key", "leave batch out, or per_key", "a batch has items of many keys: `per_key` and `batch` do not go together")
+	}
 	if verb == "keep" {
-		for _, key := range []string{"batch", "retry", "timeout", "pool", "rate", "breaker"} {
+		for _, key := range []string{"batch", "per_key", "retry", "timeout", "pool", "rate", "breaker"} {
 			refuse(key, "", "`%s` means nothing beside `keep`, which only decides", key)
 		}
 	}

@@ -7,7 +7,9 @@ package handler
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -44,7 +46,7 @@ type HTTPConfig struct {
 	MaxResponse int64 // bytes of an answer, after decompression; zero means 8 MiB
 
 	// Key names the item to the server, so that it can tell a repeated POST or PATCH from a second one: those are sent with it as Idempotency-Key unless
-	// Headers has one. What a header cannot hold is escaped. Nil or "" means none.
+	// Headers has one, with the checksum of File behind it. What a header cannot hold is escaped. Nil or "" means none.
 	Key func(*tandem.Task) string
 }
 
@@ -208,7 +210,19 @@ func (h *requester) request(ctx context.Context, t *tandem.Task) (*http.Request,
 		req.Header.Set(name, v)
 	}
 	if h.c.Key != nil && (req.Method == http.MethodPost || req.Method == http.MethodPatch) && len(req.Header.Values("Idempotency-Key")) == 0 {
-		if key := h.c.Key(t); key != "" {
+		key := h.c.Key(t)
+		if f, ok := body.(*os.File); ok && key != "" {
+			sum := sha256.New() // the name of a file says nothing of what is in it
+			if _, err = io.Copy(sum, f); err == nil {
+				_, err = f.Seek(0, io.SeekStart)
+			}
+			if err != nil {
+				f.Close()
+				return nil, err
+			}
+			key += "-" + hex.EncodeToString(sum.Sum(nil)[:16])
+		}
+		if key != "" {
 			req.Header.Set("Idempotency-Key", headerText(key))
 		}
 	}

@@ -81,6 +81,9 @@ func (r *run) ended(e proc.Ending, now time.Time) {
 		it.end.outcome = tandem.Canceled
 	case it.late:
 		it.end.outcome, it.end.exit, it.reason = tandem.TimedOut, -1, "timeout"
+	case e.Over != nil:
+		it.end.outcome, it.end.exit, it.reason = tandem.Crashed, 0, "out of memory"
+		r.overNotice(it, e)
 	case e.Signal != 0:
 		it.end.outcome, it.end.exit, it.reason = tandem.Crashed, 0, e.Reason()
 	default:
@@ -100,6 +103,13 @@ func (r *run) ended(e proc.Ending, now time.Time) {
 		return
 	}
 	r.finish(it)
+}
+
+// overNotice tells of the first command that went over its limit of memory.
+func (r *run) overNotice(it *item, e proc.Ending) {
+	if r.reasons[it.reason] == nil {
+		r.cfg.OnNotice(fmt.Sprintf("out of memory: %s: %s", Quote(it.argv), e.Over.Says))
+	}
 }
 
 // repeat puts an item back; the output of the attempt is dropped.

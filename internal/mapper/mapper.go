@@ -8,6 +8,7 @@
 //   - What a command writes is kept and written whole when it ends, standard output first; above 1 MiB, or 64 MiB in all, it lies in a temporary file.
 //     The job log's line follows the output, so that an input may run again after kill -9 but never goes missing.
 //   - Stop starts nothing more; canceling the context kills what runs, with its process group. When Run returns, nothing of it is left.
+//   - With Contained each command is started as a step of a flow starts it, with all it starts in a tree of its own (proc.Herd): that costs a millisecond.
 package mapper
 
 import (
@@ -46,6 +47,10 @@ type Config struct {
 	Log     *JobLog // may be nil; closed by Run
 	Memory  int64   // start nothing while less is free; zero means no such bound
 
+	Contained bool // each command in a tree of its own, with what follows; else in a process group, which starts twenty times as many
+	Limits    proc.Limits
+	Isolation proc.Isolation
+
 	OnNotice func(string) // told what a person should know at once; may be nil
 }
 
@@ -68,7 +73,7 @@ type Map struct {
 	free  func() int64 // memory; measure.FreeMemory but in a test
 
 	mu    sync.Mutex
-	loop  *proc.Loop // nil before and after
+	loop  commands // nil before and after
 	state Snapshot
 }
 
@@ -164,7 +169,7 @@ func (m *Map) Run(ctx context.Context) (Report, error) {
 	if err := r.prepare(); err != nil {
 		return r.report(), closeLog(m.cfg.Log, err)
 	}
-	loop, err := proc.NewLoop(proc.LoopConfig{Env: m.cfg.Env, Output: r.wrote})
+	loop, err := r.commands()
 	if err != nil {
 		return r.report(), closeLog(m.cfg.Log, &tandem.Error{Op: "run", On: m.cfg.Command.name, Kind: tandem.KindStart, Message: err.Error(), Err: err})
 	}
@@ -203,6 +208,34 @@ func closeLog(l *JobLog, err error) error {
 		return err
 	}
 	return cmp.Or(err, l.Close())
+}
+
+// commands starts, hears of and buries the commands: a proc.Loop, or a proc.Herd.
+type commands interface {
+	Start(place int, path string, argv []string) error
+	Wait(limit time.Duration) ([]proc.Ending, error)
+	Hold(on bool)
+	Kill(place int)
+	Wake()
+	Close()
+}
+
+func (r *run) commands() (commands, error) {
+	cfg := proc.LoopConfig{Env: r.cfg.Env, Output: r.wrote}
+	if !r.cfg.Contained {
+		return proc.NewLoop(cfg)
+	}
+	r.herd = proc.NewHerd(cfg, r.cfg.Limits, r.cfg.Isolation)
+	return r.herd, nil
+}
+
+// contained says once, and again when it changes, what of the isolation the machine does not give.
+func (r *run) contained(place int) {
+	i := r.herd.Isolation(place)
+	if said := i.String(); said != r.said && len(i.Missing) > 0 {
+		r.said = said
+		r.cfg.OnNotice("isolation " + said)
+	}
 }
 
 type portion struct {

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -13,6 +15,7 @@ import (
 	"go.uber.org/goleak"
 
 	"tandem"
+	"tandem/internal/proc"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -65,6 +68,15 @@ type blocked struct{ until chan struct{} }
 func (b blocked) Write(p []byte) (int, error) { <-b.until; return len(p), nil }
 
 func TestOrderIsKeptAndNothingLost(t *testing.T) {
+	if _, err := proc.Run(t.Context(), proc.Command{Argv: []string{"true"}}); err != nil { // the warden has a descriptor
+		t.Fatal(err)
+	}
+	for _, contained := range []bool{false, true} {
+		t.Run(fmt.Sprint("contained ", contained), func(t *testing.T) { orderIsKept(t, contained) })
+	}
+}
+
+func orderIsKept(t *testing.T, contained bool) {
 	before := openFiles(t)
 	var inputs []string
 	var want strings.Builder
@@ -73,7 +85,7 @@ func TestOrderIsKeptAndNothingLost(t *testing.T) {
 		fmt.Fprintf(&want, "%d\n", i)
 	}
 	var out, errs bytes.Buffer
-	m := New(Config{Command: mustShell(t, `[ $(($1 % 50)) = 0 ] && sleep 0.05; echo $1; [ $1 != 77 ]`), Inputs: List(inputs), Stdout: &out, Stderr: &errs, Jobs: 8, Keep: true})
+	m := New(Config{Command: mustShell(t, `[ $(($1 % 50)) = 0 ] && sleep 0.05; echo $1; [ $1 != 77 ]`), Inputs: List(inputs), Stdout: &out, Stderr: &errs, Jobs: 8, Keep: true, Contained: contained})
 	r, err := m.Run(t.Context())
 	if err != nil || out.String() != want.String() || r.In != 300 || r.OK != 299 || r.Failed != 1 {
 		t.Errorf("%v, %+v, printed %d bytes, want %d", err, r.Counts, out.Len(), want.Len())
@@ -126,12 +138,13 @@ func TestInputsAreNotReadAhead(t *testing.T) {
 
 // Stop lets what runs end; the context kills it. Each input that was taken is counted once either way.
 func TestStopping(t *testing.T) {
-	for _, kill := range []bool{false, true} {
+	for i := range 4 {
+		kill, contained := i%2 == 1, i > 1
 		var given atomic.Int64
 		var stop atomic.Bool
 		var out bytes.Buffer
 		ctx, cancel := context.WithCancelCause(t.Context())
-		m := New(Config{Command: mustShell(t, `echo a; sleep 0.3; echo b`), Inputs: endless(&given, &stop), Stdout: &out, Stderr: &out, Jobs: 3})
+		m := New(Config{Command: mustShell(t, `echo a; sleep 0.3; echo b`), Inputs: endless(&given, &stop), Stdout: &out, Stderr: &out, Jobs: 3, Contained: contained})
 		time.AfterFunc(450*time.Millisecond, func() {
 			if kill {
 				cancel(tandem.ErrInterrupted)
@@ -143,7 +156,7 @@ func TestStopping(t *testing.T) {
 		cancel(nil)
 		stop.Store(true)
 		if err != tandem.ErrInterrupted || r.In != r.Ended() || (r.Canceled > 0) != kill || r.OK < 3 || r.Failed+r.Crashed > 0 {
-			t.Errorf("kill %v: %v %+v", kill, err, r.Counts)
+			t.Errorf("kill %v, contained %v: %v %+v", kill, contained, err, r.Counts)
 		}
 		if got := int64(strings.Count(out.String(), "b")); got != r.OK {
 			t.Errorf("kill %v: %d wrote their end, %d are ok", kill, got, r.OK)
@@ -193,5 +206,58 @@ func TestLargeOutputWithoutRoom(t *testing.T) {
 	r, err := m.Run(t.Context())
 	if err == nil || !strings.Contains(err.Error(), "keep the output of a command in a temporary file: no such file or directory") || r.In != r.Ended() {
 		t.Errorf("%v %+v", err, r.Counts)
+	}
+}
+
+// What a contained command leaves behind ends with it, also at its timeout; a plain one is not followed out of its group.
+func TestContainedCommandsLeaveNothing(t *testing.T) {
+	if proc.Containment().Level != proc.Kernel {
+		t.Skip("SKIPPED, NOT TESTED: the level here is ", proc.Containment().Level)
+	}
+	dir := t.TempDir()
+	var out bytes.Buffer
+	m := New(Config{Command: mustShell(t, `setsid sh -c 'sleep 1; touch "$0"' `+dir+`/$1 >/dev/null 2>&1 & [ $1 = ends ] || sleep 60`), Inputs: List([]string{"ends", "late"}),
+		Stdout: &out, Stderr: &out, Jobs: 2, Timeout: 300 * time.Millisecond, Contained: true})
+	r, err := m.Run(t.Context())
+	if err != nil || r.OK != 1 || r.TimedOut != 1 {
+		t.Fatalf("%v %+v %q", err, r.Counts, &out)
+	}
+	time.Sleep(1200 * time.Millisecond)
+	if left, _ := filepath.Glob(dir + "/*"); len(left) != 0 {
+		t.Errorf("what they had started lived on and wrote %v", left)
+	}
+}
+
+// Limits and isolation hold for each command, and what the machine does not give is told once.
+func TestContainedCommandsAreLimited(t *testing.T) {
+	var out bytes.Buffer
+	var said []string
+	run := func(script string, limits proc.Limits, box proc.Isolation) Report {
+		out.Reset()
+		m := New(Config{Command: mustShell(t, script), Inputs: List([]string{"1", "2", "3"}), Stdout: &out, Stderr: &out, Jobs: 2, Keep: true, Contained: true, Limits: limits, Isolation: box,
+			OnNotice: func(s string) { said = append(said, s) }})
+		r, err := m.Run(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	if r := run(`head -c 200000000 /dev/zero | tail -c 100000000 >/dev/null; sleep 20`, proc.Limits{Memory: 40 << 20}, proc.Isolation{}); r.Crashed != 3 || len(r.Reasons) != 1 || r.Reasons[0].What != "out of memory" {
+		t.Errorf("memory: %+v, %+v, %q", r.Counts, r.Reasons, &out)
+	}
+	if !slices.ContainsFunc(said, func(s string) bool { return strings.HasPrefix(s, "out of memory: ") && strings.Contains(s, "40 MiB") }) {
+		t.Errorf("said %q", said)
+	}
+	if r := run(`echo $1`, proc.Limits{}, proc.Isolation{Require: []string{"memory"}, Network: "host"}); r.OK != 3 || out.String() != "1\n2\n3\n" {
+		t.Errorf("require what is not asked for: %+v %q", r.Counts, &out)
+	}
+	target := filepath.Join(t.TempDir(), "file")
+	r := run(`echo $1 > `+target, proc.Limits{}, proc.Isolation{Sandbox: true})
+	_, err := os.Stat(target)
+	told := slices.ContainsFunc(said, func(s string) bool {
+		return strings.HasPrefix(s, "isolation sandbox") && strings.Contains(s, "missing files")
+	})
+	if held := err != nil && r.Failed == 3; held == told {
+		t.Errorf("files are held: %v, and it is told that they are not: %v", held, said)
 	}
 }

@@ -357,7 +357,7 @@ func (w *Workers) finish(c *call) {
 		w.counts.OK++
 	case tandem.TimedOut:
 		w.counts.TimedOut++
-	case tandem.Crashed, tandem.Quarantined:
+	case tandem.Crashed, tandem.Quarantined, tandem.OutOfMemory:
 		w.counts.Crashed++
 	case tandem.Canceled:
 		w.counts.Canceled++

@@ -15,7 +15,9 @@ import (
 type run struct {
 	m       *Map
 	cfg     *Config
-	loop    *proc.Loop
+	loop    commands
+	herd    *proc.Herd // the loop, when commands are contained
+	said    string     // of their isolation
 	printer *printer
 	store   store
 
@@ -92,7 +94,11 @@ func (r *run) prepare() error {
 	if r.limit == 0 {
 		most := MostJobs
 		if files, err := proc.OpenFiles(); err == nil {
-			most = min(most, max(1, (int(min(files, 1<<20))-64)/3)) // two pipes and a descriptor of the process each
+			each := 3 // two pipes and a descriptor of the process
+			if r.cfg.Contained {
+				each = 10 // also its shim's, and those of its control groups
+			}
+			most = min(most, max(1, (int(min(files, 1<<20))-64)/each))
 		}
 		r.most, r.sizer = most, NewSizer(r.cfg.Cores, most)
 		if c := measure.FindCores(); r.cfg.Cores == c.Effective() {

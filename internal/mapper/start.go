@@ -130,6 +130,9 @@ func (r *run) start(it *item) {
 		r.refused(it, err)
 		return
 	}
+	if r.herd != nil {
+		r.contained(place)
+	}
 	r.places = r.places[:len(r.places)-1]
 	r.slots[place] = it
 	r.running++

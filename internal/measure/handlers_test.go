@@ -180,7 +180,7 @@ func (s *tally) Close() error { return nil }
 type ran struct {
 	rate     float64 // items a second in its last part
 	whole    float64 // items a second from the first to the end
-	decided  float64 // seconds from the first item to the last decision; 0 when there was none
+	decided  float64 // seconds from the first item to the last decision that stood; 0 when there was none
 	decision string
 	report   engine.StepReport
 }
@@ -228,7 +228,7 @@ func (b *bench) run(h labelled, setting string, long, from time.Duration) ran {
 	if r.decision = strconv.Itoa(s.Concurrency); s.Workers > 0 {
 		r.decision = fmt.Sprintf("%dx%d", s.Workers, s.Threads)
 	}
-	if d := s.Decisions; len(d) > 0 {
+	if d := inForce(s.Decisions); len(d) > 0 {
 		r.decided = d[len(d)-1].Seconds - first.Sub(begun).Seconds()
 	}
 	return r
@@ -257,7 +257,7 @@ type compared struct {
 	Ratio               float64            // of auto's setting to the best one: the median of pairs run one after the other
 	Pairs               []float64          // the ratios
 	Whole               float64            // items a second of the whole run in mode auto, the measuring included, to the best
-	Decided             float64            // seconds from the first item to the last decision; 0 when it stayed as it began
+	Decided             float64            // seconds from the first item to the last decision that stood; 0 when it stayed as it began
 	Expected            float64            // times as fast as it began, as the decisions in force foretold; 0 when none did
 	Became              float64            // times as fast: the rate behind the decisions to that of the setting it began with, run before and after
 	Grid                map[string]float64 // items a second
@@ -314,20 +314,30 @@ func (h labelled) start() string {
 	return "2x1"
 }
 
+// inForce are the decisions that made the setting what it was in the end: without those that were taken back.
+func inForce(all []engine.Decision) (list []engine.Decision) {
+	for _, d := range all {
+		if strings.HasPrefix(d.Because, "taken back") {
+			list = list[:max(0, len(list)-1)]
+		} else {
+			list = append(list, d)
+		}
+	}
+	return list
+}
+
 // foretold is the product of what the decisions in force were expected to bring; 0 when none of them said.
 func foretold(all []engine.Decision) float64 {
-	product, said := []float64{1}, []bool{false}
-	for _, d := range all {
-		if strings.HasPrefix(d.Because, "taken back") { // the one before is not in force
-			product, said = product[:max(1, len(product)-1)], said[:max(1, len(said)-1)]
-			continue
+	product, said := 1.0, false
+	for _, d := range inForce(all) {
+		if d.Expected > 0 {
+			product, said = product*d.Expected, true
 		}
-		product, said = append(product, product[len(product)-1]*max(d.Expected, 1)), append(said, said[len(said)-1] || d.Expected > 0)
 	}
-	if n := len(product) - 1; said[n] {
-		return product[n]
+	if !said {
+		return 0
 	}
-	return 0
+	return product
 }
 
 // TestHandlersAccuracy compares mode auto with the best setting that a search through the grid finds.
@@ -365,7 +375,7 @@ func TestHandlersAccuracy(t *testing.T) {
 			quick++
 		}
 		if l.Expected > 0 {
-			off = append(off, math.Abs(l.Became/l.Expected-1))
+			off = append(off, math.Abs(compare.Off([2]float64{l.Expected, l.Expected}, l.Became)))
 		}
 	}
 	fmt.Printf("%d handlers, seed %d: at least 90 %% of the best: %d; median %.2f; worst %.2f; decided within 2 s: %d\n", len(lines), *seed, good, median(all), slices.Min(all), quick)

@@ -115,7 +115,30 @@ func newWarden() error {
 	}
 	guard.cmd, guard.sock, guard.contained, guard.known = cmd, fds[0], c, true
 	guard.serial++
+	watchWarden(guard.serial)
 	return nil
+}
+
+// wardenLook is how long a warden that was killed may stay a zombie.
+const wardenLook = 500 * time.Millisecond
+
+// watchWarden buries a warden that has ended though nobody wants to start anything just then. A goroutine that waits would be there to the end of every program
+// that uses the library; a look from time to time costs a microsecond.
+func watchWarden(serial int) {
+	time.AfterFunc(wardenLook, func() {
+		guard.mu.Lock()
+		defer guard.mu.Unlock()
+		if guard.serial != serial || guard.cmd == nil {
+			return
+		}
+		var info unix.Siginfo
+		err := unix.Waitid(unix.P_PID, guard.cmd.Process.Pid, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
+		if err == nil && info.Signo != 0 || err == unix.ECHILD {
+			drop()
+			return
+		}
+		watchWarden(serial)
+	})
 }
 
 // lose gives up a warden that did not do what it was asked; serial tells which, for another caller may have seen it first.

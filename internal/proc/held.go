@@ -24,6 +24,12 @@ type held struct {
 // killAfter is how long a shim has to carry out the order to kill before it is killed itself, which ends its namespace but loses the account.
 const killAfter = 500 * time.Millisecond
 
+// One that is at it, on a machine that is busy or because the kernel takes down much memory, has longer. Whether it is, a look of so long shows.
+const (
+	mostKilling = 4 * time.Second
+	killLook    = 50 * time.Millisecond
+)
+
 // startHeld starts cmd through the warden. It tries again once when the warden was lost before it began; direct says that there is none to be had.
 func startHeld(cmd *exec.Cmd, cage *plan, keep bool) (h *held, pid int, direct bool, err error) {
 	if cmd.Err != nil {
@@ -225,6 +231,8 @@ func (h *held) kill() {
 func (h *held) force() {
 	if h.pidfd == nil {
 		return
+	}
+	for end := time.Now().Add(mostKilling - killAfter); time.Now().Before(end) && moves(h.shim, killLook); {
 	}
 	raw, err := h.pidfd.SyscallConn()
 	if err == nil {

@@ -101,10 +101,15 @@ func (w *warden) trial(flags uintptr) (stage int64, errno syscall.Errno) {
 		return atFiles, err.(syscall.Errno)
 	}
 	defer unix.Close(fds[0])
-	ordered = order{flags: flags, trial: true, ctl: uintptr(fds[1])}
-	w.maps()
+	b, err := w.take(0)
+	if err != nil {
+		_ = unix.Close(fds[1])
+		return atFork, unix.ENOMEM
+	}
+	b.state.order = order{flags: flags, trial: true, ctl: uintptr(fds[1])}
+	w.maps(b.state)
 	// The shim closes the warden's socket, of which it has a copy, and its own copies of these end with it.
-	pid, errno := launch()
+	pid, errno := launch(b.state)
 	_ = unix.Close(fds[1])
 	if errno != 0 {
 		return atFork, errno
@@ -113,6 +118,7 @@ func (w *warden) trial(flags uintptr) (stage int64, errno syscall.Errno) {
 	n, err := unix.Read(fds[0], unsafe.Slice((*byte)(unsafe.Pointer(&p)), unsafe.Sizeof(p)))
 	for _, werr := unix.Wait4(int(pid), nil, 0, nil); werr == unix.EINTR; _, werr = unix.Wait4(int(pid), nil, 0, nil) {
 	}
+	w.give(b, true)
 	switch {
 	case err != nil || n == 0:
 		return atFork, unix.EIO

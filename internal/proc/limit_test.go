@@ -28,8 +28,9 @@ func TestMemoryLimit(t *testing.T) {
 			}
 			t.Skip("SKIPPED, NOT TESTED: no control group of memory: ", r.Isolation)
 		}
-		if x.Reason() != "SIGKILL" || x.Group.MemoryKills < 1 || x.Group.MemoryLimit != 64<<20 || x.Group.MemoryPeak < 60<<20 || x.Group.MemoryPeak > 64<<20 {
-			t.Errorf("%+v", x)
+		const forced = 64 << 10 // the kernel lets a process that it kills go over the limit by what it needs to end
+		if x.Reason() != "SIGKILL" || x.Group.MemoryKills < 1 || x.Group.MemoryLimit != 64<<20 || x.Group.MemoryPeak < 60<<20 || x.Group.MemoryPeak > 64<<20+forced {
+			t.Errorf("%v, %+v", x, x.Group)
 		}
 		if r := w.cage(t, caging{Argv: []string{"memory 10"}, Limits: Limits{Memory: 64 << 20}}); r.Exit.Code != 0 || r.Exit.Group.MemoryKills != 0 || r.Exit.Group.MemoryPeak < 10<<20 {
 			t.Errorf("within its limit: %+v", r.Exit)

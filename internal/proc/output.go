@@ -37,8 +37,9 @@ func (p *Process) pipes(tell func(int, []byte)) (*outputs, func(), error) {
 func (o *outputs) start() {
 	for i, r := range o.readers {
 		o.wg.Go(func() {
-			buf := make([]byte, 32<<10)
-			for {
+			held := readBuffers.Get().(*[32 << 10]byte)
+			defer readBuffers.Put(held)
+			for buf := held[:]; ; {
 				n, err := r.Read(buf)
 				if n > 0 {
 					o.tail.add(buf[:n])
@@ -53,6 +54,9 @@ func (o *outputs) start() {
 		})
 	}
 }
+
+// readBuffers are for a program's lifetime each; making and clearing two of them would be a fifth of what we do for a start.
+var readBuffers = sync.Pool{New: func() any { return new([32 << 10]byte) }}
 
 // finish reads what is left. A grandchild that holds the pipe open does not hold us: we stop after a moment.
 func (o *outputs) finish() {

@@ -18,6 +18,9 @@ type Over struct {
 // lookEvery is how often a tree is looked at that the kernel does not bound. A look costs some ten microseconds for a process of a few threads.
 const lookEvery = 100 * time.Millisecond
 
+// lookClosely is how old a close look may be, which costs a millisecond for some hundred megabytes, while the tree may be over its limit by what it shares.
+const lookClosely = time.Second
+
 // Memory is how the program's memory is limited, MemoryNone when it is not.
 func (p *Process) Memory() tandem.Memory { return p.memory }
 
@@ -36,6 +39,8 @@ func (l Limits) method() tandem.Memory {
 func (p *Process) bound(limit int64) {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
+	var looked time.Time
+	var sum, exact int64
 	for {
 		select {
 		case <-p.gone:
@@ -46,13 +51,19 @@ func (p *Process) bound(limit int64) {
 		if u.Memory > p.peak.Load() {
 			p.peak.Store(u.Memory)
 		}
-		if u.Memory <= limit {
+		if u.Memory+u.Shared <= limit {
 			continue
 		}
-		if u.Memory = p.share(u); u.Memory <= limit {
+		// What they share is a bound, and most often much too high a one. It is looked at closely only when it has grown by half of what was left, or is old.
+		if u.Memory <= limit && time.Since(looked) < lookClosely && u.Memory+u.Shared-sum <= (limit-exact)/2 {
 			continue
 		}
-		o := &Over{Method: tandem.MemoryPolled, From: "/proc/PID/statm of its tree",
+		sum, exact = u.Memory+u.Shared, p.exact(u)
+		looked = time.Now()
+		if u.Memory = exact; exact <= limit {
+			continue
+		}
+		o := &Over{Method: tandem.MemoryPolled, From: "/proc/PID/smaps of its tree",
 			Says: fmt.Sprintf("%s in %d processes, the limit is %s", Bytes(u.Memory), u.Processes, Bytes(limit))}
 		if u.Processes == 1 {
 			o.Says = fmt.Sprintf("%s, the limit is %s", Bytes(u.Memory), Bytes(limit))

@@ -39,6 +39,8 @@ type Spec struct {
 	Output    func(stream int, chunk []byte) // told what the process writes to stream 1 or 2; may be nil
 	Limits    Limits
 	Isolation Isolation
+
+	name string // what the program is told it is called; empty means Argv[0]
 }
 
 // Exit is how a process ended.
@@ -101,6 +103,9 @@ func startAs(spec Spec, direct, keep bool) (*Process, error) {
 		return nil, &tandem.Error{Op: "start", Kind: tandem.KindStart, Message: "no program given"}
 	}
 	cmd := exec.Command(spec.Argv[0], spec.Argv[1:]...)
+	if spec.name != "" {
+		cmd.Args[0] = spec.name
+	}
 	cmd.Dir, cmd.Env, cmd.ExtraFiles = spec.Dir, spec.Env, spec.Files
 	if len(spec.Extra) > 0 {
 		cmd.Env = append(cmd.Environ(), spec.Extra...)
@@ -143,8 +148,10 @@ func (p *Process) begin(cmd *exec.Cmd, spec Spec, direct bool) (err error) {
 		c = Contained{Level: BestEffort, How: "nothing but its process group", Missing: c.Missing}
 	}
 	ask := spec.Isolation
-	if _, serr := os.Stat(cmd.Path); serr == nil && ask.closed() { // the program itself may always be read
-		ask.Read = append(slices.Clone(ask.Read), cmd.Path)
+	if ask.closed() { // the program itself may always be read
+		if _, serr := os.Stat(cmd.Path); serr == nil {
+			ask.Read = append(slices.Clone(ask.Read), cmd.Path)
+		}
 	}
 	if p.cage, err = newPlan(spec.Limits, ask, c); err != nil {
 		return err

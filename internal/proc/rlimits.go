@@ -53,36 +53,35 @@ func (r rlimits) apply(pid int) {
 }
 
 // What follows runs in the shim's child: see shim.go.
-var shimLimit, shimFormer unix.Rlimit
 
-// shimLimits gives the program its limits. None goes above what the warden has.
+// bind gives the program its limits. None goes above what the warden has.
 //
 //go:nosplit
 //go:norace
 //go:nocheckptr
-func shimLimits() {
-	if ordered.limits.data > 0 {
-		shimBound(unix.RLIMIT_DATA, ordered.limits.data, ordered.limits.data)
+func (s *shimState) bind() {
+	if s.limits.data > 0 {
+		s.bound(unix.RLIMIT_DATA, s.limits.data, s.limits.data)
 	}
-	if ordered.limits.cpu > 0 {
-		shimBound(unix.RLIMIT_CPU, ordered.limits.cpu, ordered.limits.cpu+cpuGrace)
+	if s.limits.cpu > 0 {
+		s.bound(unix.RLIMIT_CPU, s.limits.cpu, s.limits.cpu+cpuGrace)
 	}
-	shimBound(unix.RLIMIT_CORE, ordered.limits.core, ordered.limits.core)
+	s.bound(unix.RLIMIT_CORE, s.limits.core, s.limits.core)
 }
 
 //go:nosplit
 //go:norace
 //go:nocheckptr
-func shimBound(which uintptr, soft, hard uint64) {
-	if _, _, err := syscall.RawSyscall6(unix.SYS_PRLIMIT64, 0, which, 0, uintptr(unsafe.Pointer(&shimFormer)), 0, 0); err != 0 {
+func (s *shimState) bound(which uintptr, soft, hard uint64) {
+	if _, _, err := syscall.RawSyscall6(unix.SYS_PRLIMIT64, 0, which, 0, uintptr(unsafe.Pointer(&s.former)), 0, 0); err != 0 {
 		return
 	}
-	if soft > shimFormer.Max {
-		soft = shimFormer.Max
+	if soft > s.former.Max {
+		soft = s.former.Max
 	}
-	if hard > shimFormer.Max {
-		hard = shimFormer.Max
+	if hard > s.former.Max {
+		hard = s.former.Max
 	}
-	shimLimit.Cur, shimLimit.Max = soft, hard
-	syscall.RawSyscall6(unix.SYS_PRLIMIT64, 0, which, uintptr(unsafe.Pointer(&shimLimit)), 0, 0, 0)
+	s.limit.Cur, s.limit.Max = soft, hard
+	syscall.RawSyscall6(unix.SYS_PRLIMIT64, 0, which, uintptr(unsafe.Pointer(&s.limit)), 0, 0, 0)
 }

@@ -61,6 +61,13 @@ elif how == "shared":
     b = bytearray(mib << 20)
     for i in range(3):
         if os.fork() == 0: time.sleep(60)
+elif how in ("mapped", "handed"):
+    import mmap
+    fd = -1
+    if how == "handed":
+        fd = os.memfd_create("tandem-in"); os.ftruncate(fd, mib << 20)
+    b = mmap.mmap(fd, mib << 20)
+    for at in range(0, mib << 20, 4096): b[at] = 1
 else:
     b = bytearray(mib << 20)
 time.sleep(float(sys.argv[3]))
@@ -84,7 +91,8 @@ func treeIsBounded(t *testing.T, method tandem.Memory) {
 		how  string
 		mib  int
 		over bool
-	}{{"itself", 200, true}, {"child", 200, true}, {"orphan", 200, true}, {"itself", 20, false}, {"shared", 60, false}} {
+	}{{"itself", 200, true}, {"child", 200, true}, {"orphan", 200, true}, {"itself", 20, false}, {"shared", 60, false}, {"mapped", 200, true}, {"mapped", 60, false},
+		{"handed", 200, method == tandem.MemoryKernel}} { // Tandem's own shared memory does not count where it can be told
 		t.Run(fmt.Sprint(c.how, c.mib), func(t *testing.T) {
 			if method == tandem.MemoryPolled {
 				t.Parallel()

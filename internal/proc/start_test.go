@@ -243,7 +243,7 @@ func TestNothingPilesUp(t *testing.T) {
 				t.Fatalf("the warden has %d descriptors", n)
 			}
 		}
-		if len(list) <= 1 { // the warden
+		if len(list) <= 1 || len(list) == 2 && sharesMemory && len(children(list[1])) == 0 { // the warden, and a shim that waits
 			return
 		}
 		if time.Now().After(end) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/json"
+	"math"
 	"os"
 	"runtime/debug"
 	"strconv"
@@ -39,23 +40,24 @@ func init() {
 
 // warden is the small process that starts all others. Its main thread never ends, and it owns a descriptor of a request only until the shim is forked.
 type warden struct {
-	flags   uintptr
-	level   Level
-	mu      sync.Mutex
-	shims   map[int]bool // by pid, those not yet buried
-	forked  chan struct{}
-	body    []byte
-	argv    []uintptr
-	dirPath []byte
-	env     []uintptr
-	uidMap  []byte
-	gidMap  []byte
-	groups  map[string]bool // control groups that this run has made
+	flags  uintptr
+	level  Level
+	mu     sync.Mutex
+	shims  map[int]*block // by pid, those not yet buried; nil of one that waits for an order
+	free   []*block       // that nobody lives in
+	forked chan struct{}
+	spare  *spare
+	mounts int // the list of mounts, to hear of changes
+	body   []byte
+	uidMap []byte
+	gidMap []byte
+	groups map[string]bool // control groups that this run has made
 }
 
 // keepWatch serves until the application is gone, and leaves no process behind.
 func keepWatch() int {
 	unix.CloseOnExec(wardenSocket)
+	_ = unix.CloseRange(wardenSocket+1, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC) // what we have by chance is nobody's
 	// The Go runtime has raised the limit of open files for itself. An execution that fails gives it back, which no other call does; without that every
 	// program would start with a limit that is not its user's.
 	_ = syscall.Exec("", []string{""}, nil)
@@ -64,9 +66,13 @@ func keepWatch() int {
 	_ = unix.Chdir("/") // to hold no file system
 	_ = unix.Prctl(unix.PR_SET_NAME, uintptr(cWarden), 0, 0, 0)
 	_ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-	w := &warden{forked: make(chan struct{}, 1), shims: map[int]bool{}, groups: map[string]bool{}}
+	w := &warden{forked: make(chan struct{}, 1), shims: map[int]*block{}, groups: map[string]bool{}}
 	w.uidMap = idMap(os.Geteuid())
 	w.gidMap = idMap(os.Getegid())
+	var err error
+	if w.mounts, err = unix.Open("/proc/self/mountinfo", unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
+		w.mounts = -1 // then there are no spares
+	}
 	c := w.probe()
 	w.level = c.Level
 	word, err := json.Marshal(c)
@@ -110,80 +116,103 @@ func (w *warden) serve() bool {
 	if !fill(head[n:]) || caged > size || size > maxRequest || len(fds) < 2 || len(fds) > maxFiles+2+maxJoins {
 		return false
 	}
-	keep := argc&keepTree != 0
-	argc &^= keepTree
 	if uint32(cap(w.body)) < size {
 		w.body = make([]byte, size)
 	}
-	w.body = w.body[:size]
-	if !fill(w.body) {
+	r := wish{body: w.body[:size], argc: int(argc &^ keepTree), envc: int(envc), caged: int(caged), keep: argc&keepTree != 0, limits: rlimitsOf(head[16:])}
+	if !fill(r.body) {
 		return false
 	}
+	if !w.hand(r, fds) {
+		w.fork(r, fds)
+	}
+	if waiting, err := unix.Poll([]unix.PollFd{{Fd: wardenSocket, Events: unix.POLLIN}}, 0); err == nil && waiting == 0 {
+		w.prepare()
+	}
+	return true
+}
+
+// wish is a request of the application, as it came.
+type wish struct {
+	body       []byte
+	argc, envc int
+	caged      int // the size of the cage, which is the last of body
+	keep       bool
+	limits     rlimits
+}
+
+// open says that the program is to have no namespaces.
+func (r wish) open() bool {
+	return r.caged >= 8 && binary.LittleEndian.Uint64(r.body[len(r.body)-r.caged:])&cageOpen != 0
+}
+
+// fork makes a shim for a request.
+func (w *warden) fork(r wish, fds []int) {
 	// The program's own descriptors must not lie where others are to be put.
 	for i, fd := range fds {
 		moved, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, len(fds)+8)
 		if err != nil {
 			tell(fds[0], sayFailed, atFiles, err)
-			return true
+			return
 		}
 		_ = unix.Close(fd)
 		fds[i] = moved
 	}
-	w.order(fds, int(argc), int(envc), w.body[size-caged:])
-	ordered.limits, ordered.keep = rlimitsOf(head[16:]), keep
-	w.mu.Lock() // or it could be buried before it is known
-	pid, errno := launch()
-	if errno == 0 {
-		w.shims[int(pid)] = true
+	b, err := w.take(len(r.body))
+	if err != nil {
+		tell(fds[0], sayFailed, atFork, err)
+		return
 	}
-	w.mu.Unlock()
-	if errno != 0 {
+	w.order(b, r, fds, fds)
+	if _, errno := w.start(b, false); errno != 0 {
 		tell(fds[0], sayFailed, atFork, errno)
-		return true
 	}
-	select {
-	case w.forked <- struct{}{}:
-	default:
-	}
-	return true
 }
 
-// order lays out what the shim needs in memory that the collector does not move.
-func (w *warden) order(fds []int, argc, envc int, caged []byte) {
-	ordered = order{flags: w.flags, ctl: uintptr(fds[0]), dir: uintptr(fds[1]), n: uintptr(len(fds) - 2)}
-	w.cage(caged, fds)
-	for i, fd := range fds[2 : 2+ordered.n] {
-		ordered.fds[i] = uintptr(fd)
+// order lays out in a block what the shim needs. own are the descriptors as the shim has them; a spare has yet to get them.
+func (w *warden) order(b *block, r wish, fds, own []int) {
+	s := b.state
+	s.order = order{flags: w.flags, n: uintptr(len(fds) - 2), keep: r.keep, limits: r.limits}
+	body := b.body()[:copy(b.body(), r.body)]
+	w.cage(s, body[len(body)-r.caged:])
+	if own != nil {
+		s.ctl, s.dir = uintptr(own[0]), uintptr(own[1])
+		for i, fd := range own[2 : 2+s.n] {
+			s.fds[i] = uintptr(fd)
+		}
+		for i, fd := range own[2+s.n:] {
+			s.cage.join[i] = uintptr(fd)
+		}
 	}
 	if name, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(fds[1])); err == nil && strings.HasPrefix(name, "/") {
-		w.dirPath = append(append(w.dirPath[:0], name...), 0)
-		ordered.dirPath = uintptr(unsafe.Pointer(&w.dirPath[0]))
+		b.dirPath = append(append(b.dirPath[:0], name...), 0)
+		s.dirPath = uintptr(unsafe.Pointer(&b.dirPath[0]))
 	}
-	w.maps()
-	w.argv, w.env = w.argv[:0], w.env[:0]
+	w.maps(s)
+	b.argv, b.env = b.argv[:0], b.env[:0]
 	at := 0
-	for i := range 1 + argc + envc {
-		here := uintptr(unsafe.Pointer(&w.body[at]))
-		for w.body[at] != 0 {
+	for i := range 1 + r.argc + r.envc {
+		here := uintptr(unsafe.Pointer(&body[at]))
+		for body[at] != 0 {
 			at++
 		}
 		at++
 		switch {
 		case i == 0:
-			ordered.path = here
-		case i <= argc:
-			w.argv = append(w.argv, here)
+			s.path = here
+		case i <= r.argc:
+			b.argv = append(b.argv, here)
 		default:
-			w.env = append(w.env, here)
+			b.env = append(b.env, here)
 		}
 	}
-	w.argv, w.env = append(w.argv, 0), append(w.env, 0)
-	ordered.argv, ordered.env = uintptr(unsafe.Pointer(&w.argv[0])), uintptr(unsafe.Pointer(&w.env[0]))
+	b.argv, b.env = append(b.argv, 0), append(b.env, 0)
+	s.argv, s.env = uintptr(unsafe.Pointer(&b.argv[0])), uintptr(unsafe.Pointer(&b.env[0]))
 }
 
-func (w *warden) maps() {
-	ordered.uidMap, ordered.uidLen = address(w.uidMap), uintptr(len(w.uidMap))
-	ordered.gidMap, ordered.gidLen = address(w.gidMap), uintptr(len(w.gidMap))
+func (w *warden) maps(s *shimState) {
+	s.uidMap, s.uidLen = address(w.uidMap), uintptr(len(w.uidMap))
+	s.gidMap, s.gidLen = address(w.gidMap), uintptr(len(w.gidMap))
 }
 
 // receive reads the beginning of a request with its descriptors.
@@ -229,6 +258,9 @@ func (w *warden) reap() {
 				w.mu.Lock()
 				var pid int
 				if pid, err = unix.Wait4(-1, &ws, unix.WALL|unix.WNOHANG, nil); err == nil {
+					if b := w.shims[pid]; b != nil {
+						w.give(b, !ws.Signaled())
+					}
 					delete(w.shims, pid)
 				}
 				w.mu.Unlock()
@@ -251,7 +283,7 @@ func (w *warden) sweep(all bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, pid := range children(os.Getpid()) {
-		if all || !w.shims[pid] {
+		if _, ours := w.shims[pid]; all || !ours {
 			_ = unix.Kill(pid, unix.SIGKILL)
 		}
 	}
@@ -264,6 +296,9 @@ func (w *warden) leave() {
 			removeTree(dir)
 		}
 	}()
+	if w.spare != nil {
+		_ = unix.Close(w.spare.line)
+	}
 	for i := range 500 {
 		if len(children(os.Getpid())) == 0 {
 			return
@@ -276,7 +311,7 @@ func (w *warden) leave() {
 }
 
 // cage reads what plan.encode wrote. The descriptors of control groups are the last.
-func (w *warden) cage(b []byte, fds []int) {
+func (w *warden) cage(s *shimState, b []byte) {
 	if len(b) == 0 {
 		return
 	}
@@ -285,7 +320,7 @@ func (w *warden) cage(b []byte, fds []int) {
 		b = b[8:]
 		return n
 	}
-	k := &ordered.cage
+	k := &s.cage
 	k.bits, k.uid, k.gid, k.joins, k.rlimits = uintptr(word()), uintptr(word()), uintptr(word()), uintptr(word()), uintptr(word())
 	for i := range k.rlimits {
 		k.rlimit[i].what, k.rlimit[i].soft, k.rlimit[i].hard = word(), word(), word()
@@ -306,11 +341,8 @@ func (w *warden) cage(b []byte, fds []int) {
 		w.groups[string(b[:end])] = true
 		b = b[end+1:]
 	}
-	ordered.n -= k.joins
-	for i := range k.joins {
-		k.join[i] = uintptr(fds[2+int(ordered.n)+int(i)])
-	}
+	s.n -= k.joins
 	if k.bits&cageOpen != 0 {
-		ordered.flags = 0
+		s.flags = 0
 	}
 }

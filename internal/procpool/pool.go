@@ -61,7 +61,7 @@ type Config struct {
 
 	Template []string // a program that loads the handler once and forks workers of itself; nil means that each starts by itself
 	MustFork bool     // without a template there are to be no workers
-	Spares   int      // ready workers beside those that serve; zero means one after the first death if starting takes long, negative none
+	Spares   int      // ready workers beside those that serve; zero means one after the first death if it is forked or starting takes long, negative none
 
 	Redact  func(tandem.Value) tandem.Value // takes secrets out of the inputs that crash reports show; may be nil
 	OnCrash func(tandem.Crash)              // told of each worker that died or was killed while serving; may be nil; must not block for long

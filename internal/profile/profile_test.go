@@ -59,6 +59,13 @@ func TestSpeedscope(t *testing.T) {
 }
 
 // Every packet can be read, and each slice that begins ends.
+// Field numbers and kinds of perfetto.protos, as its readers know them.
+const (
+	packetEvent          = 11
+	eventType, eventName = 9, 23
+	sliceBegin, sliceEnd = 1, 2
+)
+
 func TestPerfetto(t *testing.T) {
 	open, packets, names := 0, 0, 0
 	walk(t, written(t, ".pftrace"), func(_ protowire.Number, _ uint64, packet []byte) {

@@ -49,7 +49,7 @@ func (q *Memory) Revive(ctx context.Context, id string) error {
 		return err
 	}
 	delete(q.known, id) // it is meant to come again
-	if err := q.put(ctx, []tandem.Message{d.Message}, true); err != nil {
+	if err := q.put(ctx, q.prepare([]tandem.Message{d.Message}), true); err != nil {
 		q.dead = append(q.dead, d)
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"context"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"tandem"
@@ -36,7 +37,7 @@ type Memory struct {
 	waiting int                      // of those, behind their key
 	bytes   int64
 	dead    []tandem.DeadMessage
-	serial  int64
+	serial  atomic.Int64
 	closed  bool
 }
 
@@ -81,29 +82,40 @@ func WithDefaults(cfg tandem.QueueConfig) tandem.QueueConfig {
 
 // Put is tandem.Queue's.
 func (q *Memory) Put(ctx context.Context, messages ...tandem.Message) error {
+	f := q.prepare(messages)
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.put(ctx, messages, true)
+	return q.put(ctx, f, true)
 }
 
 // TryPut is tandem.Queue's.
 func (q *Memory) TryPut(ctx context.Context, m tandem.Message) error {
+	f := q.prepare([]tandem.Message{m})
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.put(ctx, []tandem.Message{m}, false)
+	return q.put(ctx, f, false)
 }
 
-func (q *Memory) put(ctx context.Context, messages []tandem.Message, wait bool) error {
-	slab := make([]entry, len(messages))
-	names := q.names(messages)
+// fresh is what comes with one Put, made before the lock is taken: half of the time of a Put is allocation.
+type fresh struct {
+	messages []tandem.Message
+	slab     []entry
+	names    names
+}
+
+func (q *Memory) prepare(messages []tandem.Message) fresh {
+	return fresh{messages, make([]entry, len(messages)), q.names(messages)}
+}
+
+func (q *Memory) put(ctx context.Context, f fresh, wait bool) error {
 	now := q.now()
 	defer func() {
 		if q.takers > 0 {
 			q.changed.Broadcast()
 		}
 	}()
-	for i := range messages {
-		m := &messages[i]
+	for i := range f.messages {
+		m := &f.messages[i]
 		if int64(len(m.Body)) > q.cfg.Bytes {
 			return &tandem.Error{Op: "put into the queue", On: q.cfg.Name, Kind: tandem.KindTooLarge,
 				Message: "a body of " + strconv.Itoa(len(m.Body)) + " bytes is more than the whole queue may hold (" + strconv.FormatInt(q.cfg.Bytes, 10) + ")"}
@@ -126,10 +138,10 @@ func (q *Memory) put(ctx context.Context, messages []tandem.Message, wait bool) 
 		if m.ID != "" && q.repeated(m.ID, now) {
 			continue
 		}
-		e := &slab[i]
+		e := &f.slab[i]
 		e.m, e.born = *m, now
 		if e.m.ID == "" {
-			e.m.ID = names.next()
+			e.m.ID = f.names.next()
 		}
 		q.n++
 		q.bytes += int64(len(m.Body))
@@ -219,19 +231,32 @@ func (q *Memory) names(messages []tandem.Message) (n names) {
 	if unnamed == 0 {
 		return n
 	}
-	var digits [16]byte
-	width := len(strconv.AppendInt(digits[:0], q.serial+int64(unnamed), 36))
-	text := make([]byte, 0, unnamed*(width+1))
-	for range unnamed {
-		q.serial++
-		number := strconv.AppendInt(digits[:0], q.serial, 36)
-		text = append(text, 'm')
-		for range width - len(number) {
-			text = append(text, '0')
-		}
-		text = append(text, number...)
+	var buffer [16]byte
+	last := strconv.AppendInt(buffer[:0], q.serial.Add(int64(unnamed)), 36)
+	width := len(last) + 1
+	text := make([]byte, unnamed*width)
+	for at := len(text) - width; at >= 0; at -= width {
+		text[at] = 'm'
+		copy(text[at+1:], last)
+		countDown(last)
 	}
-	return names{string(text), width + 1}
+	return names{string(text), width}
+}
+
+// countDown takes one from a number of base 36, which keeps its length.
+func countDown(digits []byte) {
+	for i := len(digits) - 1; i >= 0; i-- {
+		switch digits[i] {
+		case '0':
+			digits[i] = 'z'
+			continue
+		case 'a':
+			digits[i] = '9'
+		default:
+			digits[i]--
+		}
+		return
+	}
 }
 
 func (n *names) next() (name string) {

@@ -256,6 +256,14 @@ func TestNoMarkIsLost(t *testing.T) {
 	}
 }
 
+// Field numbers and kinds of perfetto.protos, as its readers know them.
+const (
+	packetTime, packetEvent, packetDescriptor = 8, 11, 60
+	trackUUID                                 = 1
+	eventType, eventTrack, eventName          = 9, 11, 23
+	sliceBegin, sliceEnd                      = 1, 2
+)
+
 // The trace: every packet parses, every slice that begins ends, no time goes back on a track.
 func TestPerfetto(t *testing.T) {
 	m := begin(t)

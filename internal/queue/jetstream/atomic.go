@@ -97,7 +97,7 @@ func (q *Queue) batch(ctx context.Context, some []*nats.Msg) (fate, error) {
 // the oldest that is not acknowledged goes at once, every 50 ms. So a long task holds the places of those that were done after it.
 //
 // A purge makes the server forget what it was about to hand out again (seen with 2.15): such a message comes another lease later. So there is none for a
-// moment after a Release of this process. One of another process may be met by it.
+// moment after a Release, also of another process, which leaves a note before it gives a message back.
 type purger struct {
 	ask      chan struct{}
 	done     sync.WaitGroup
@@ -112,11 +112,18 @@ func (p *purger) pause() {
 	p.released = time.Now()
 }
 
+// afterRelease is how long there is no purge after one.
+const afterRelease = 100 * time.Millisecond
+
 // run purges up to floor unless a release was a moment ago.
 func (p *purger) run(q *Queue, floor uint64) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return time.Since(p.released) > 100*time.Millisecond && q.work.Purge(q.ctx, jetstream.WithPurgeSequence(floor+1)) == nil
+	if time.Since(p.released) <= afterRelease {
+		return false
+	}
+	notes, err := q.notes.Info(q.ctx) // the server is of this machine, and so is its clock
+	return err == nil && time.Since(notes.State.LastTime) > afterRelease && q.work.Purge(q.ctx, jetstream.WithPurgeSequence(floor+1)) == nil
 }
 
 func (p *purger) start(q *Queue) {

@@ -89,6 +89,10 @@ func connect(url string, cfg Config, opts ...nats.Option) (*Engine, error) {
 	if err != nil {
 		return nil, refused(url, cfg, err)
 	}
+	if v := nc.ConnectedServerVersion(); !atLeast(v, 2, 10) {
+		nc.Close()
+		return nil, tooOld(url, v)
+	}
 	js, err := jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(4096), jetstream.WithPublishAsyncTimeout(30*time.Second))
 	if err != nil {
 		nc.Close()
@@ -104,6 +108,13 @@ func connect(url string, cfg Config, opts ...nats.Option) (*Engine, error) {
 		return nil, refused(url, cfg, err)
 	}
 	return e, nil
+}
+
+// tooOld says what a server lacks that we cannot do without.
+func tooOld(url, version string) error {
+	return &tandem.Error{Op: "connect to NATS at", On: cmp.Or(url, "the embedded server"), Kind: tandem.KindInvalid, Reason: "version", Again: tandem.AgainNever,
+		Message: "nats-server " + version + " keeps no metadata of streams, by which Tandem tells its own from others: that came with 2.10",
+		Hint:    "update the servers, one after the other; tandem doctor --nats says what later versions are worth"}
 }
 
 // refused words why there is no connection.

@@ -179,7 +179,9 @@ func (q *Queue) stream(ctx context.Context, cfg jetstream.StreamConfig) (jetstre
 }
 
 func (q *Queue) consumers(ctx context.Context) error {
-	n, pending := 1, q.cfg.Items
+	// One more than there can be: a pull that meets this bound with something in its hands is not answered before its time is up (seen with 2.15), and who takes all
+	// that the queue holds would get it a second later.
+	n, pending := 1, q.cfg.Items+1
 	if q.cfg.Ordered {
 		n, pending = partitions, 1
 	}

@@ -127,6 +127,46 @@ func TestRefused(t *testing.T) {
 	}
 }
 
+// older is a connection to a server that says it has another version.
+type older struct {
+	net.Conn
+	version string
+	seen    bool
+}
+
+func (c *older) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if at := bytes.Index(b[:n], []byte(`"version":"`)); !c.seen && at >= 0 {
+		c.seen = true
+		from := at + len(`"version":"`)
+		to := from + bytes.IndexByte(b[from:n], '"')
+		n = from + copy(b[from:], append([]byte(c.version), b[to:n]...))
+	}
+	return n, err
+}
+
+// A server that is too old is named, with what it lacks; one that is old enough is taken.
+func TestAnOlderServer(t *testing.T) {
+	url := raw(t, func(*server.Options) {})
+	for version, good := range map[string]bool{"2.9.9": false, "1.4.1": false, "2.10.0": true} {
+		e, err := Connect(url, Config{Dial: func() (net.Conn, error) {
+			c, err := net.Dial("tcp", strings.TrimPrefix(url, "nats://"))
+			return &older{Conn: c, version: version}, err
+		}})
+		if (err == nil) != good {
+			t.Errorf("%s: %v", version, err)
+		}
+		if err == nil {
+			_ = e.Close()
+			continue
+		}
+		te, ok := err.(*tandem.Error)
+		if !ok || !strings.Contains(te.Message, "nats-server "+version) || !strings.Contains(te.Message, "metadata") || !strings.Contains(te.Message, "2.10") || !strings.Contains(te.Hint, "doctor --nats") {
+			t.Errorf("%s: %+v", version, err)
+		}
+	}
+}
+
 // A server without JetStream, one that is full, and a stream of somebody else's are named.
 func TestServersThatDoNotSuffice(t *testing.T) {
 	open := func(url string) *Engine {

@@ -2,13 +2,15 @@
 
 Tandem talks to it on descriptor 3: the first packet says what to load, each further one brings the descriptors of a worker. Every worker gets a process above
 it, as those that Tandem starts: the first of its PID namespace where the machine allows that, which ends the worker and all the worker has started when
-Tandem orders it or is gone. So workers live on when this process dies, and one worker's death is no other's.
+Tandem orders it or is gone. So workers live on when this process dies, and one worker's death is no other's. One such process is kept ready: it is in its
+namespaces and waits for its order, so that a worker is one fork away and not two.
 
 Forked is only what can be forked: with threads, open files or child processes left by the import this process says so and goes, and Tandem starts its
 workers one by one.
 """
 import _signal
 import ctypes
+import errno
 import gc
 import json
 import os
@@ -18,7 +20,7 @@ import struct
 import sys
 from array import array
 from fcntl import F_DUPFD_CLOEXEC, fcntl
-from _socket import MSG_CMSG_CLOEXEC, SCM_RIGHTS, SOL_SOCKET
+from _socket import AF_UNIX, MSG_CMSG_CLOEXEC, SCM_RIGHTS, SOCK_SEQPACKET, SOL_SOCKET, socketpair
 from _socket import socket as Socket
 
 from . import process, start  # what workers use is loaded before they are forked
@@ -31,6 +33,7 @@ NEWNS, NEWUSER, NEWPID = 0x20000, 0x10000000, 0x20000000
 REC_SLAVE, PROC_FLAGS = 0x4000 | 0x80000, 2 | 4 | 8  # mount: nosuid, nodev, noexec
 PDEATHSIG, SET_NAME, SUBREAPER = 1, 15, 36  # prctl
 WALL, ROUNDS, PAUSE = 0x40000000, 5000, 2  # wait4; rounds of killing, and milliseconds between them
+QUIET = 5  # milliseconds without an order, after which the next process above a worker is made
 SIGNALS = [s for s in range(1, 65) if s not in (32, 33)]  # those two are the C library's
 CLONE = {"x86_64": 56, "aarch64": 220, "riscv64": 220}
 
@@ -66,6 +69,7 @@ class Home:
 
     def __init__(self, chan, order):
         self.chan, self.shims = chan, set()
+        self.parked, self.waits, self.wanted = None, 0, True  # the line to who waits for an order, its pid, and whether one is to be made
         self.libc = ctypes.PyDLL(None, use_errno=True)  # it keeps the interpreter's lock: the fork happens under it
         self.number = CLONE.get(os.uname().machine)
         if self.number is None:
@@ -138,34 +142,57 @@ class Home:
         poll = select.poll()
         poll.register(self.chan, select.POLLIN)
         poll.register(self.deaths, select.POLLIN)
-        size = array("i").itemsize
         while True:
-            for fd, _ in poll.poll():
+            ready = poll.poll(QUIET if self.wanted else None)
+            if not ready:
+                self.wanted = False
+                self.park()
+            for fd, _ in ready:
                 if fd == self.deaths:
                     os.read(fd, 4096)
                     self.reap()
                     continue
-                data, anc, _, _ = self.chan.recvmsg(1 << 20, 64 * size, MSG_CMSG_CLOEXEC)
+                data, fds = receive(self.chan)
                 if not data:
                     os._exit(0)
-                fds = array("i")
-                for level, kind, body in anc:
-                    if level == SOL_SOCKET and kind == SCM_RIGHTS:
-                        fds.frombytes(body[: len(body) // size * size])
-                fds = list(fds)
-                pid = self.clone(self.flags)
-                if pid == 0:
-                    try:
-                        Shim(self, fds, json.loads(data))
-                    except BaseException:
-                        sys.excepthook(*sys.exc_info())
-                    os._exit(1)
-                if pid > 0:
-                    self.shims.add(pid)
-                else:
-                    Shim.say(Socket(fileno=os.dup(fds[0])), FAILED, AT_FORK, ctypes.get_errno())
+                if not (self.give(data, fds) or self.park() and self.give(data, fds)):
+                    Shim.say(Socket(fileno=os.dup(fds[0])), FAILED, AT_FORK, ctypes.get_errno() or errno.EAGAIN)
+                self.wanted = True
                 for fd in fds:
                     os.close(fd)
+
+    def park(self):
+        """Makes the process above the next worker, which waits for its order; false when that is not possible."""
+        try:
+            ours, theirs = socketpair(AF_UNIX, SOCK_SEQPACKET)
+        except OSError:
+            return False
+        pid = self.clone(self.flags)
+        if pid == 0:
+            try:
+                ours.close()
+                Shim(self, theirs)
+            except BaseException:
+                sys.excepthook(*sys.exc_info())
+            os._exit(1)
+        if pid > 0:
+            self.shims.add(pid)
+            self.parked, self.waits = ours, pid
+        theirs.close()
+        return pid > 0
+
+    def give(self, data, fds):
+        """Gives an order to the process that waits for one; false when there is none."""
+        line, self.parked, self.waits = self.parked, None, 0
+        if line is None:
+            return False
+        try:
+            line.sendmsg([data], [(SOL_SOCKET, SCM_RIGHTS, array("i", fds))])
+        except OSError:  # it was killed
+            return False
+        finally:
+            line.close()
+        return True
 
     def reap(self):
         """Buries what ended. Without a namespace around it, what a killed one leaves behind comes here, and is ended."""
@@ -178,6 +205,8 @@ class Home:
             if not pid:
                 break
             self.shims.discard(pid)
+            if pid == self.waits:
+                self.parked, self.waits, self.wanted = None, 0, True
             orphans = orphans or os.WIFSIGNALED(status)
         if orphans and not self.flags:
             for pid in children():
@@ -188,12 +217,17 @@ class Home:
 class Shim:
     """The process above a worker. Making one never returns: it ends here, or as the worker when that has served."""
 
-    def __init__(self, home, fds, order):
+    def __init__(self, home, line):
         self.home, self.flags = home, home.flags
         me = os.getpid()
         os.setpgid(0, 0)
-        self.ctl = Socket(fileno=fds[0])
         bad = home.enter(self.flags)
+        data, fds = receive(line)
+        if not data:  # nobody is left who could give one
+            os._exit(0)
+        line.close()
+        order = json.loads(data)
+        self.ctl = Socket(fileno=fds[0])
         if bad:
             self.fail(*bad)
         try:
@@ -311,6 +345,17 @@ class Shim:
 
 
 UID, GID = os.geteuid(), os.getegid()
+SIZE = array("i").itemsize
+
+
+def receive(line):
+    """A packet and the descriptors that came with it."""
+    data, anc, _, _ = line.recvmsg(1 << 20, 64 * SIZE, MSG_CMSG_CLOEXEC)
+    fds = array("i")
+    for level, kind, body in anc:
+        if level == SOL_SOCKET and kind == SCM_RIGHTS:
+            fds.frombytes(body[: len(body) // SIZE * SIZE])
+    return data, list(fds)
 
 
 def preload(mode):
