@@ -126,18 +126,12 @@ const wardenLook = 500 * time.Millisecond
 // that uses the library; a look from time to time costs a microsecond.
 func watchWarden(serial int) {
 	time.AfterFunc(wardenLook, func() {
+		tidy()
 		guard.mu.Lock()
 		defer guard.mu.Unlock()
-		if guard.serial != serial || guard.cmd == nil {
-			return
+		if guard.serial == serial && guard.cmd != nil {
+			watchWarden(serial)
 		}
-		var info unix.Siginfo
-		err := unix.Waitid(unix.P_PID, guard.cmd.Process.Pid, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
-		if err == nil && info.Signo != 0 || err == unix.ECHILD {
-			drop()
-			return
-		}
-		watchWarden(serial)
 	})
 }
 
@@ -150,7 +144,7 @@ func lose(serial int) {
 	}
 }
 
-// tidy buries a warden that was killed. Otherwise it would stay as a zombie until the next start.
+// tidy buries a warden that was killed; it is also called when a program ends, as that is what the end of a warden brings about.
 func tidy() {
 	if !guard.mu.TryLock() {
 		return // somebody starts something, and will see it
@@ -165,7 +159,7 @@ func tidy() {
 func hasEnded(pid int) bool {
 	var info unix.Siginfo
 	err := unix.Waitid(unix.P_PID, pid, &info, unix.WEXITED|unix.WNOWAIT|unix.WNOHANG, nil)
-	return err == nil && info.Signo != 0
+	return err == nil && info.Signo != 0 || err == unix.ECHILD
 }
 
 func drop() {
