@@ -136,6 +136,10 @@ func (d Death) killed(c *tandem.Crash, add func(what, from, format string, args 
 	}
 	group := compare("oom_kill of the control group", d.Before.Group, d.After.Group)
 	machine := compare("/proc/vmstat oom_kill", d.Before.Machine, d.After.Machine)
+	if machine && !group && d.Before.Stalls >= 0 && d.After.Stalls == d.Before.Stalls {
+		add("memory", "/proc/vmstat allocstall", "stayed at %d: the machine had memory, so that was in somebody else's control group", d.After.Stalls)
+		machine = false
+	}
 	switch {
 	case group:
 		c.Reason, c.Confidence = tandem.ExitMemoryLimit, tandem.Proven

@@ -16,7 +16,7 @@ import (
 )
 
 func TestReasonsAreNeverGuessed(t *testing.T) {
-	none := Kills{-1, -1}
+	none := Kills{-1, -1, -1}
 	memory := &tandem.Stack{Kind: "out_of_memory", Language: "node"}
 	for name, c := range map[string]struct {
 		d          Death
@@ -26,10 +26,12 @@ func TestReasonsAreNeverGuessed(t *testing.T) {
 	}{
 		"segfault":                  {Death{Exit: Exit{-1, "SIGSEGV"}, Signal: "SIGSEGV (segmentation fault)"}, tandem.ExitSignal, tandem.Proven, "SIGSEGV"},
 		"kill -9, nothing known":    {Death{Exit: Exit{-1, "SIGKILL"}, Before: none, After: none}, tandem.ExitKilledExternally, tandem.Unknown, "not shown"},
-		"kill -9, counters at rest": {Death{Exit: Exit{-1, "SIGKILL"}, Before: Kills{3, 1}, After: Kills{3, 1}}, tandem.ExitKilledExternally, tandem.Unknown, "stayed at 3"},
-		"machine out of memory":     {Death{Exit: Exit{-1, "SIGKILL"}, Before: Kills{3, 1}, After: Kills{4, 1}}, tandem.ExitMemoryOfMachine, tandem.Probable, "from 3 to 4"},
-		"group out of memory":       {Death{Exit: Exit{-1, "SIGKILL"}, Before: Kills{3, 1}, After: Kills{4, 3}}, tandem.ExitMemoryLimit, tandem.Proven, "from 1 to 3"},
-		"kill -9 of ours":           {Death{Exit: Exit{-1, "SIGKILL"}, Killed: "not done in 3s", As: tandem.ExitTimeout, After: Kills{9, 9}}, tandem.ExitTimeout, tandem.Proven, "not done in 3s"},
+		"kill -9, counters at rest": {Death{Exit: Exit{-1, "SIGKILL"}, Before: Kills{3, 1, 7}, After: Kills{3, 1, 7}}, tandem.ExitKilledExternally, tandem.Unknown, "stayed at 3"},
+		"machine out of memory":     {Death{Exit: Exit{-1, "SIGKILL"}, Before: Kills{3, 1, 7}, After: Kills{4, 1, 9}}, tandem.ExitMemoryOfMachine, tandem.Probable, "from 3 to 4"},
+		"an old kernel":             {Death{Exit: Exit{-1, "SIGKILL"}, Before: Kills{3, 1, -1}, After: Kills{4, 1, -1}}, tandem.ExitMemoryOfMachine, tandem.Probable, "from 3 to 4"},
+		"somebody else's group":     {Death{Exit: Exit{-1, "SIGKILL"}, Before: Kills{3, 1, 7}, After: Kills{4, 1, 7}}, tandem.ExitKilledExternally, tandem.Unknown, "stayed at 7"},
+		"group out of memory":       {Death{Exit: Exit{-1, "SIGKILL"}, Before: Kills{3, 1, 7}, After: Kills{4, 3, 7}}, tandem.ExitMemoryLimit, tandem.Proven, "from 1 to 3"},
+		"kill -9 of ours":           {Death{Exit: Exit{-1, "SIGKILL"}, Killed: "not done in 3s", As: tandem.ExitTimeout, After: Kills{9, 9, 9}}, tandem.ExitTimeout, tandem.Proven, "not done in 3s"},
 		"ours without a word":       {Death{Exit: Exit{-1, "SIGKILL"}, Killed: "too much output"}, tandem.ExitKilledByUs, tandem.Proven, "too much output"},
 		"SIGTERM of somebody":       {Death{Exit: Exit{-1, "SIGTERM"}}, tandem.ExitKilledExternally, tandem.Probable, "did not send SIGTERM"},
 		"exit 0 in the middle":      {Death{Exit: Exit{}, Items: 1}, tandem.ExitApp, tandem.Proven, "exited without result"},
@@ -140,8 +142,8 @@ func TestCountsOfTheKernel(t *testing.T) {
 		}
 	}
 	if runtime.GOOS == "linux" {
-		if k := Counted(); k.Machine < 0 {
-			t.Errorf("this kernel shows no oom_kill: %+v", k)
+		if k := Counted(); k.Machine < 0 || k.Stalls < 0 {
+			t.Errorf("this kernel shows no oom_kill or no allocstall: %+v", k)
 		}
 	}
 	var m Memory

@@ -13,6 +13,7 @@ import (
 type Kills struct {
 	Machine int64 // on the whole machine, or in this container's view of it; -1 when it is not shown
 	Group   int64 // in the control group of this process and below; -1 when it is not shown
+	Stalls  int64 // how often somebody had to wait for memory of the whole machine, which comes before the kernel kills for it; -1 when it is not shown
 }
 
 // Memory remembers counts, so that a death can be compared with what was counted before it. Safe for many callers; the zero value is ready.
@@ -37,9 +38,9 @@ func (m *Memory) Before() Kills {
 
 // Counted reads the counts now.
 func Counted() Kills {
-	k := Kills{Machine: -1, Group: -1}
+	k := Kills{Machine: -1, Group: -1, Stalls: -1}
 	if b, err := os.ReadFile("/proc/vmstat"); err == nil {
-		k.Machine = field(string(b), "oom_kill")
+		k.Machine, k.Stalls = field(string(b), "oom_kill"), stalls(string(b))
 	}
 	if b, err := os.ReadFile("/proc/self/cgroup"); err == nil {
 		k.Group = groupKills(string(b), "/sys/fs/cgroup")
@@ -70,6 +71,18 @@ func groupKills(lines, root string) int64 {
 		}
 	}
 	return -1
+}
+
+// stalls is the sum over the zones, or -1.
+func stalls(text string) int64 {
+	sum := int64(-1)
+	for line := range strings.Lines(text) {
+		name, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if n, err := strconv.ParseInt(rest, 10, 64); err == nil && strings.HasPrefix(name, "allocstall") {
+			sum = max(sum, 0) + n
+		}
+	}
+	return sum
 }
 
 // field is the number after name at the beginning of a line, or -1.

@@ -123,7 +123,7 @@ func Run(ctx context.Context, c Command) (Ended, error) {
 		}
 		p.Kill()
 	})
-	e.Left = !p.await()
+	e.Left = !p.await(mostFalling)
 	e.Canceled = !stop() && ctx.Err() != nil
 	watching.Wait()
 	x := Exit{Code: -1}
@@ -154,8 +154,8 @@ const ends = 4 * time.Second
 // mostFalling is how long the kernel may take to end what it has begun to end. After that something holds it.
 const mostFalling = 30 * time.Second
 
-// await waits until the program has ended. It is false when it was killed and is still there seconds later: nothing can be done about it. Time in which we did not run ourselves does not count.
-func (p *Process) await() bool {
+// await waits until the program has ended; one that the kernel has begun to end has falling longer. It is false when it was killed and is still there seconds later: nothing can be done about it. Time in which we did not run ourselves does not count.
+func (p *Process) await(falling time.Duration) bool {
 	select {
 	case <-p.done:
 		return true
@@ -170,7 +170,7 @@ func (p *Process) await() bool {
 			return true
 		case <-tick.C:
 		}
-		if looked += often; p.Falling() && slow < mostFalling {
+		if looked += often; slow < falling && p.Falling() {
 			looked, slow = 0, slow+often
 		}
 	}

@@ -143,7 +143,7 @@ func (t *Template) send(word []byte, fds []int) error {
 // Close kills the template with all that was forked from it, and waits for their end, but not for what cannot be killed.
 func (t *Template) Close() {
 	t.Kill()
-	t.await()
+	t.await(0)
 	t.line.Close()
 }
 

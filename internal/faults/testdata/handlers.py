@@ -249,6 +249,8 @@ def prints(n):
 
 def closes(n):
     if n == CULPRIT:
+        with socket.socket(fileno=os.dup(3)) as s:
+            s.shutdown(socket.SHUT_RDWR)  # a thread that reads would keep it open
         os.close(3)
         time.sleep(60)
     return n
