@@ -121,10 +121,10 @@ func (w *warden) start(b *block, spare bool) (pid int, errno syscall.Errno) {
 // launch forks a shim, with all signals blocked: those that come would find the runtime's handlers in it. The warden's first goroutine stays on its thread.
 func launch(s *shimState) (pid uintptr, err syscall.Errno) {
 	const setMask = 2
-	syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, setMask, uintptr(unsafe.Pointer(&everySignal)), uintptr(unsafe.Pointer(&s.mask)), 8, 0, 0)
+	_, _, _ = syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, setMask, uintptr(unsafe.Pointer(&everySignal)), uintptr(unsafe.Pointer(&s.mask)), 8, 0, 0)
 	run := shim
 	code := **(**uintptr)(unsafe.Pointer(&run)) // a func value points to where its code's address stands
 	pid, errno := fork(s.flags|uintptr(unix.SIGCHLD), unsafe.Pointer(&s.stack[len(s.stack)-1]), s, code)
-	syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, setMask, uintptr(unsafe.Pointer(&s.mask)), 0, 8, 0, 0)
+	_, _, _ = syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, setMask, uintptr(unsafe.Pointer(&s.mask)), 0, 8, 0, 0)
 	return pid, syscall.Errno(errno)
 }

@@ -124,7 +124,7 @@ func (w *warden) discard(p *spare) {
 //go:norace
 //go:nocheckptr
 func (s *shimState) wait() {
-	syscall.RawSyscall(unix.SYS_DUP3, s.ctl, 0, unix.O_CLOEXEC)
+	_, _, _ = syscall.RawSyscall(unix.SYS_DUP3, s.ctl, 0, unix.O_CLOEXEC)
 	s.ctl = 0
 	if _, _, err := syscall.RawSyscall(unix.SYS_CLOSE_RANGE, 1, uintptr(^uint32(0)), 0); err != 0 {
 		s.fail(atFiles, err) // it would keep the warden's files open
@@ -136,7 +136,7 @@ func (s *shimState) wait() {
 			continue
 		}
 		if err != 0 || n == 0 || s.message.Flags&unix.MSG_CTRUNC != 0 || s.rights.kind != unix.SCM_RIGHTS {
-			syscall.RawSyscall(unix.SYS_EXIT_GROUP, 0, 0, 0) // the warden is gone, or wants it no more
+			_, _, _ = syscall.RawSyscall(unix.SYS_EXIT_GROUP, 0, 0, 0) // the warden is gone, or wants it no more
 		}
 		break
 	}
