@@ -131,13 +131,11 @@ func TestRefused(t *testing.T) {
 type older struct {
 	net.Conn
 	version string
-	seen    bool
 }
 
 func (c *older) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
-	if at := bytes.Index(b[:n], []byte(`"version":"`)); !c.seen && at >= 0 {
-		c.seen = true
+	if at := bytes.Index(b[:n], []byte(`"version":"`)); at >= 0 { // a server says it again when something about it changes
 		from := at + len(`"version":"`)
 		to := from + bytes.IndexByte(b[from:n], '"')
 		n = from + copy(b[from:], append([]byte(c.version), b[to:n]...))
