@@ -86,6 +86,8 @@ class Home:
         gc.freeze()  # or the collector would write to, and so copy, what the workers share
         self.mask = _signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         self.deaths = self.signalfd()
+        with open("/proc/self/comm", "rb") as f:  # what the processes above workers are not called
+            self.name = f.read().strip()
 
     def check(self, before):
         """Whether what the import left can be forked."""
@@ -222,6 +224,7 @@ class Shim:
     def __init__(self, home, line):
         self.home, self.flags = home, home.flags
         me = os.getpid()
+        home.libc.prctl(SET_NAME, b"tandem-shim", 0, 0, 0)
         os.setpgid(0, 0)
         bad = home.enter(self.flags)
         data, fds = receive(line)
@@ -258,6 +261,7 @@ class Shim:
         """The worker."""
         home = self.home
         os.setpgid(0, 0)
+        home.libc.prctl(SET_NAME, home.name, 0, 0, 0)
         home.libc.prctl(PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         if os.getppid() != parent:
             os._exit(127)  # its parent died before it could be seen
@@ -292,7 +296,6 @@ class Shim:
         high = [os.dup(ctl), os.dup(self.deaths)]
         low = [os.dup2(fd, i, False) for i, fd in enumerate(high)]
         os.closerange(2, max(high + fds + [self.home.deaths, 64]) + 1)  # what the worker reads and writes must end with it
-        self.home.libc.prctl(SET_NAME, b"tandem-shim", 0, 0, 0)
         self.ctl, self.deaths, self.ended = Socket(fileno=low[0]), low[1], False
         self.say(self.ctl, RUNNING)
         poll = select.poll()
