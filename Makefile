@@ -60,7 +60,7 @@ cluster-trials: ## kills of nodes, leader and submitter and partitions, mixed, 1
 past-ten: build redis ## every figure of docs/explanation/past-ten-nodes.md (a quarter of an hour on a quiet machine)
 	cd bench && $(GO) run . -tandem $(abspath bin/tandem) -rounds 3 -only '^limit/chan-pipe|^peer/(nats|river|asynq)|^tandem/(queue-|nodes-|attach)'
 	$(GO) test -run TestKills -count 1 -timeout 30m -v ./internal/queue/jetstream -kills 20 -puts 1000000
-	$(GO) test -run TestSimulation -count 1 -timeout 30m -v ./internal/cluster
+	$(GO) test -run TestSimulation -count 1 -timeout 30m -v ./internal/cluster -simulation
 
 image: ## the steps of deploy/Dockerfile, done in an overlay of this machine's root: its node runs a flow (root; no container engine)
 	$(GO) test ./deploy -run TestImageRuns -count 1 -timeout 30m -v -image

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"container/heap"
+	"flag"
 	"math"
 	"math/rand/v2"
 	"testing"
@@ -216,10 +217,12 @@ func simulate(nodes, items, window int, compute, wait, cost float64) *sim {
 	return s
 }
 
-// It prints a table: go test ./internal/cluster -run Simulation -v. Without -v it simulates a fiftieth of the items.
+var simulation = flag.Bool("simulation", false, "TestSimulation simulates all items, and not a fiftieth of them")
+
+// It prints a table: go test ./internal/cluster -run Simulation -v -simulation.
 func TestSimulation(t *testing.T) {
 	part := 50
-	if testing.Verbose() {
+	if *simulation {
 		part = 1
 	}
 	t.Logf("%6s %9s %7s %8s %8s %8s %8s %9s %8s %8s %12s %6s", "nodes", "items", "window", "compute", "message", "run", "items/s", "of ideal", "p50", "p99", "leader msg/s", "depth")
