@@ -234,7 +234,7 @@ func (r *remote) manifest(ctx context.Context, run *running, flow engine.Flow) (
 		r.name = r.of + "-again-" + dir.Run().ID
 	}
 	if run.o.attach != "" {
-		m, err := r.hub.Get(ctx, r.name)
+		m, err := r.hub.Await(ctx, r.name)
 		if err == nil && m.State == cluster.Canceled {
 			err = &tandem.Error{Op: "attach to", On: r.name, Kind: tandem.KindInvalid, Message: "it was canceled: " + m.Why}
 		}

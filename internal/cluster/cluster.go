@@ -98,18 +98,10 @@ const NodeTTL = 10 * time.Second
 
 // Open opens the tables and stores of a cluster, and waits for one that is just choosing its leaders. The engine stays the caller's.
 func Open(ctx context.Context, e *jetstream.Engine) (h *Hub, err error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, openWait, &tandem.Error{Op: "open the tables of the cluster", Kind: tandem.KindQueue, Again: tandem.AgainYes,
-		Message: "it does not answer within " + openWait.String(), Hint: "a cluster needs more than half of its servers"})
-	defer cancel()
-	err = patience{e.Gone}.try(ctx, func() error {
-		once, stop := context.WithTimeout(ctx, 5*time.Second) // who is asked before it is chosen never answers
-		defer stop()
-		h, err = tables(once, e)
+	err = patience{e.Gone}.soon(ctx, "open the tables of the cluster", func(ctx context.Context) error {
+		h, err = tables(ctx, e)
 		return err
 	})
-	if err != nil && ctx.Err() != nil {
-		err = context.Cause(ctx)
-	}
 	return h, err
 }
 
@@ -155,6 +147,15 @@ func (h *Hub) Create(ctx context.Context, m Manifest) error {
 		return &tandem.Error{Op: "submit", On: m.Run, Kind: tandem.KindInvalid, Message: "there is a run of this name already", Hint: "tandem attach " + m.Run + " goes on with it; --name gives this one another"}
 	}
 	return err
+}
+
+// Await is Get, and waits for a cluster that is just choosing its leaders.
+func (h *Hub) Await(ctx context.Context, run string) (m Manifest, err error) {
+	err = h.patience().soon(ctx, "find the run in the cluster", func(ctx context.Context) error {
+		m, err = h.Get(ctx, run)
+		return err
+	})
+	return m, err
 }
 
 // Get gives the manifest of a run.

@@ -34,6 +34,22 @@ func (p patience) try(ctx context.Context, do func() error) error {
 	}
 }
 
+// soon is try for somebody who waits for the answer: after openWait it fails.
+func (p patience) soon(ctx context.Context, op string, do func(context.Context) error) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, openWait, &tandem.Error{Op: op, Kind: tandem.KindQueue, Again: tandem.AgainYes,
+		Message: "it does not answer within " + openWait.String(), Hint: "a cluster needs more than half of its servers"})
+	defer cancel()
+	err := p.try(ctx, func() error {
+		once, stop := context.WithTimeout(ctx, 5*time.Second) // who is asked before it is chosen never answers
+		defer stop()
+		return do(once)
+	})
+	if err != nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	return err
+}
+
 func (p patience) over() bool { return p.gone != nil && p.gone() }
 
 // rest waits; it is false when ctx is done.

@@ -282,3 +282,67 @@ func TestASubmitterThatComesBack(t *testing.T) {
 	}
 	check(t, 800, to)
 }
+
+// held is a sink that takes its first lines only when it is told to.
+type held struct {
+	*lines
+	open chan struct{}
+}
+
+func (s held) Write(ended []*tandem.Task) (int, error) {
+	<-s.open
+	return s.lines.Write(ended)
+}
+
+// A result whose lease lapses before its line is in the sink comes again; it must not end by that, or who kills the submitter then loses the line.
+func TestAResultStaysUntilItsLineIsThere(t *testing.T) {
+	s := place(t)
+	h, e := join(t, s)
+	defer e.Close()
+	second := make(chan struct{}) // the run is not over before it is closed
+	stop := run(t, NewNode(h, NodeConfig{Name: "n", Cores: 2, Cache: t.TempDir(), Build: one(engine.Limits{}, func(v string) error {
+		if v == "2" {
+			<-second
+		}
+		return nil
+	})}))
+	m := single(t, h, "run", nil)
+	to := held{newLines(), make(chan struct{})}
+	sub := &Submission{Hub: h, Manifest: m, Source: numbers(2), Dir: t.TempDir(), Have: to.have}
+	done := make(chan error, 1)
+	go func() {
+		_, err := engine.New(engine.Config{}).Run(t.Context(), engine.Flow{Name: "test", Source: sub, Sink: to, Settled: sub.Settled})
+		done <- err
+	}()
+	results, err := h.queue(t.Context(), m, len(m.Steps))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer results.Close()
+	again := func() (n int) {
+		sub.mu.Lock()
+		defer sub.mu.Unlock()
+		for _, r := range sub.flying {
+			n += len(r)
+		}
+		return n
+	}
+	for end := time.Now().Add(5 * Lease); again() == 0; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Error("it does not come again")
+			break
+		}
+	}
+	time.Sleep(200 * time.Millisecond)
+	if now, err := results.Stats(t.Context()); now.Ready+now.Leased+now.Delayed == 0 || err != nil {
+		t.Errorf("the results' queue has %+v, %v", now, err)
+	}
+	close(to.open)
+	close(second)
+	if err := errors.Join(<-done, stop()); err != nil {
+		t.Error(err)
+	}
+	if to.seen["1"] != 1 || to.seen["2"] != 1 {
+		t.Error(to.seen)
+	}
+}

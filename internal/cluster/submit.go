@@ -28,9 +28,10 @@ type Submission struct {
 	mu      sync.Mutex
 	ledger  *ledger
 	results *jetstream.Queue
-	done    []tandem.Lease // written, their leases to be ended
-	letters []*letter      // of done
-	some    chan struct{}  // told that there is something in done
+	done    []tandem.Lease       // written, their leases to be ended
+	letters []*letter            // of done
+	flying  map[string][]receipt // by id what is on its way to the sink, with what has come of the same meanwhile
+	some    chan struct{}        // told that there is something in done
 	ending  sync.Mutex
 	tried   tried
 }
@@ -47,7 +48,7 @@ func (s *Submission) Starts(ctx context.Context, yield func(engine.Start) bool) 
 		return err
 	}
 	defer func() { err = errors.Join(err, s.ledger.close()) }()
-	if s.results, err = s.Hub.queue(ctx, s.Manifest, len(s.Manifest.Steps)); err != nil {
+	if err = s.Hub.patience().try(ctx, func() (err error) { s.results, err = s.Hub.queue(ctx, s.Manifest, len(s.Manifest.Steps)); return err }); err != nil {
 		return err
 	}
 	defer func() {
@@ -59,7 +60,7 @@ func (s *Submission) Starts(ctx context.Context, yield func(engine.Start) bool) 
 	defer feeding.Wait()
 	defer cancel(nil)
 	feeding.Go(func() { s.follow(ctx, cancel) })
-	s.some = make(chan struct{}, 1)
+	s.some, s.flying = make(chan struct{}, 1), map[string][]receipt{}
 	feeding.Go(func() {
 		if err := s.ends(ctx); err != nil && ctx.Err() == nil {
 			cancel(err)
@@ -171,8 +172,7 @@ func (s *Submission) collect(ctx, feeds context.Context, yield func(engine.Start
 				return err
 			}
 			if useless { // its values may be gone from the store already
-				l.stray = true
-				s.written(lease, l)
+				s.stray(lease, l)
 				continue
 			}
 			if err := l.fill(ctx, s.Hub.objects, lease.Message()); again(err) {
@@ -185,10 +185,12 @@ func (s *Submission) collect(ctx, feeds context.Context, yield func(engine.Start
 				return err
 			}
 			if !first {
-				l.stray = true
-				s.written(lease, l)
+				s.stray(lease, l)
 				continue
 			}
+			s.mu.Lock()
+			s.flying[l.ID] = nil
+			s.mu.Unlock()
 			r := &tandem.Result{Outcome: l.Outcome, Value: l.value, Err: l.Error.err(), Service: time.Duration(l.Service), Crash: l.Crash}
 			if l.Outcome == tandem.OK {
 				r.Count = 1
@@ -220,13 +222,30 @@ type receipt struct {
 // Settled is engine.Flow's: the sink has the line.
 func (s *Submission) Settled(tag any) {
 	r := tag.(receipt)
-	s.written(r.lease, r.letter)
-}
-
-func (s *Submission) written(lease tandem.Lease, l *letter) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.done, s.letters = append(s.done, lease), append(s.letters, l)
+	s.written(r)
+	for _, again := range s.flying[r.letter.ID] {
+		s.written(again)
+	}
+	delete(s.flying, r.letter.ID)
+}
+
+// stray takes what there is no use for. It may be the very message whose line is on its way to the sink, come again: it must not end before that line is there.
+func (s *Submission) stray(lease tandem.Lease, l *letter) {
+	l.stray = true
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if before, ok := s.flying[l.ID]; ok {
+		s.flying[l.ID] = append(before, receipt{lease, l})
+		return
+	}
+	s.written(receipt{lease, l})
+}
+
+// written notes a lease that is to be ended. The mutex is held.
+func (s *Submission) written(r receipt) {
+	s.done, s.letters = append(s.done, r.lease), append(s.letters, r.letter)
 	select {
 	case s.some <- struct{}{}:
 	default:
