@@ -372,6 +372,7 @@ func (p *party) elsewhere(node string, killed time.Time) (longest time.Duration,
 
 // Nodes, the submitter and everything at once are killed at random moments; what is left goes on, and attach ends the run: every item has one line.
 func TestClusterKill(t *testing.T) {
+	t.Parallel() // it waits more than it computes
 	if testing.Short() {
 		t.Skip("takes half a minute")
 	}

@@ -27,6 +27,7 @@ async def ask(s):
 // A step makes another number of pieces each time it runs, and nodes, the submitter and everything are killed: the run ends, and what is in the sink of each item is
 // all that one run of the step made of it, and nothing else.
 func TestClusterKillWhileItemsAreSplit(t *testing.T) {
+	t.Parallel() // it waits more than it computes
 	if testing.Short() {
 		t.Skip("takes half a minute")
 	}

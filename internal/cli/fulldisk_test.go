@@ -74,6 +74,7 @@ func (p *party) hears(name, what string, within time.Duration) {
 
 // The disk of the only server is full in the middle of a run: the node says so, the submitter waits and says for what, and when there is room it goes on by itself.
 func TestFullDisk(t *testing.T) {
+	t.Parallel() // it waits more than it computes
 	if testing.Short() {
 		t.Skip("takes half a minute")
 	}

@@ -20,6 +20,7 @@ var (
 // Kills of nodes, of the leader's node and of the submitter, and partitions, mixed, on three machines with addresses of their own and three copies of each message.
 // After each the run must go on, and when it ends every item has one line.
 func TestTrials(t *testing.T) {
+	t.Parallel() // it waits more than it computes
 	if testing.Short() {
 		t.Skip("takes half a minute")
 	}

@@ -82,6 +82,7 @@ func TestFaultsNeverOpenTheCage(t *testing.T) {
 	}
 	for _, w := range cagers[:2] {
 		t.Run(w.name, func(t *testing.T) {
+			t.Parallel()
 			for _, fault := range faults {
 				call, _, _ := strings.Cut(fault, ":")
 				slow := w

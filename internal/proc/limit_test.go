@@ -139,6 +139,7 @@ func TestWhatIsMissingIsTold(t *testing.T) {
 	full := caging{Argv: []string{"thread"}, Isolation: everything, Limits: Limits{Memory: 1 << 30}}
 	for _, w := range cagers[:2] {
 		t.Run(w.name, func(t *testing.T) {
+			t.Parallel()
 			base := w.cage(t, full)
 			if base.Error != nil {
 				t.Fatal(base.Error)

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -99,10 +100,15 @@ type app struct {
 	under bool // the application is a child of cmd
 }
 
-var copied string
+var (
+	copied  string
+	copying sync.Mutex
+)
 
 // copyOfUs is the test binary where everybody may run it, under a name by which its processes are known.
 func copyOfUs(t *testing.T) string {
+	copying.Lock()
+	defer copying.Unlock()
 	if copied != "" {
 		return copied
 	}
