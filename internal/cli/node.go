@@ -41,8 +41,8 @@ func (a *app) nodeCommand() *cobra.Command {
 Without --nats the queue is a server inside this command, with its files under the state directory: nothing to install, no open port; tandem submit on this
 machine finds it. With --nats the node is one of many. SIGTERM or Ctrl-C: nothing new is taken, what runs goes on for --grace, the rest is given back.
 
---level says what a stored item survives: process (kill -9 of everything; a power cut may cost the last 0.1 s) or power (a power cut too, at about a third of
-the speed). It is for the server inside; a cluster's is a setting of its servers (sync_interval: always).`,
+--level says what a stored item survives: process (kill -9 of everything; a power cut may cost the last 0.1 s) or power (a power cut too; what is stored one
+at a time waits for the disk). It is for the server inside; a cluster's is a setting of its servers (sync_interval: always).`,
 		Example: `  tandem node
   tandem node --nats nats://a,nats://b,nats://c --labels gpu,eu
   tandem node --listen 10.0.0.1:4222 --cluster 10.0.0.1:6222 --routes nats://10.0.0.2:6222,nats://10.0.0.3:6222`,

@@ -13,8 +13,8 @@ import (
 //
 //   - The flow has two steps, one that computes and one that waits. Services take exponentially distributed times.
 //   - A message costs the leader of its stream 12 µs, whatever it says (put, delivery, end of a lease): three for each item and queue are 28,000 items/s, as is
-//     assumed of three servers with cores of their own. Where servers, sender and taker share two cores and each write is synced, it is 9,500
-//     (the row tandem/queue-cluster of the benchmark): 35 µs, in the last lines of the table. Each of the three streams (two steps, the results) has a leader on
+//     assumed of three servers with cores of their own. 35 µs, in the last lines of the table, are 9,500: servers that are busy with other
+//     things. Where servers, sender and taker share two cores and each write is synced, the row tandem/queue-cluster of the benchmark had 17,000, in between. Each of the three streams (two steps, the results) has a leader on
 //     a server of its own; leaders serve in the order of arrival. Followers and the disk are in that time.
 //   - A round trip takes 0.5 ms. Fetches that find nothing cost nothing: nodes wait at the server.
 //   - A node takes lots of up to eight items for the step that computes, two lots at a time, with two of its four processors for each, and passes on a lot
