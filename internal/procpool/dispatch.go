@@ -108,13 +108,13 @@ func (p *Pool) accept(tasks []*tandem.Task, do *chores) (n int) {
 // backlog is how many tasks may wait here: enough to refill every worker without asking the submitter.
 func (p *Pool) backlog() int { return max(p.wanted(), p.window/2) }
 
-// best is the worker with the most room, or nil.
+// best is the worker that has the least of those with room, or nil. It is not the one with the most room: that of a worker that has just come is small until it has
+// answered, and beside one that has answered often it would never get anything.
 func (p *Pool) best() *worker {
 	var best *worker
-	most := 0
 	for _, w := range p.workers {
-		if free := w.window - w.inflight; free > most && w != p.judge && w.bytes < w.mayHold() {
-			best, most = w, free
+		if w.inflight < w.window && (best == nil || w.inflight < best.inflight) && w != p.judge && w.bytes < w.mayHold() {
+			best = w
 		}
 	}
 	return best

@@ -155,3 +155,19 @@ func TestWhatADyingWorkerHoldsGoesElsewhere(t *testing.T) {
 		t.Errorf("%s and %s after %d attempts: %v, %v", a.Outcome, b.Outcome, tasks[1].Attempts, a.Err, b.Err)
 	}
 }
+
+// A worker that has just come gets its share beside one that has answered often, however little there is to do.
+func TestANewcomerGetsItsShare(t *testing.T) {
+	old, young := &worker{window: 64, inflight: 1}, &worker{window: 2}
+	for _, w := range []*worker{old, young} {
+		w.p = &Pool{cfg: Config{ArenaSize: 1 << 20}}
+	}
+	p := &Pool{workers: []*worker{old, young}}
+	if p.best() != young {
+		t.Error("the old one gets everything")
+	}
+	young.inflight = 2
+	if p.best() != old {
+		t.Error("one without room gets something")
+	}
+}
