@@ -129,23 +129,23 @@ func TestAJavaMachineIsUnderstood(t *testing.T) {
 	report := []byte(capture(t, "java_hserr"))
 	find := func() *tandem.Stack { return Find(said, aborted) }
 	read := func(path string, _ int64) []byte {
-		if path != "/work/hs_err.log" {
+		if path != "/job/hs_err.log" {
 			t.Errorf("it reads %s", path)
 		}
 		return report
 	}
 	s := find()
-	JavaReport(s, "/work", read)
+	JavaReport(s, "/job", read)
 	if s.Function != "Fault.main" || !strings.Contains(s.Text, "Java frames:") {
 		t.Errorf("%+v", s)
 	}
 	report = []byte(strings.Replace(string(report), "pid=", "pid=9", 1)) // of another process
 	s = find()
-	JavaReport(s, "/work", read)
+	JavaReport(s, "/job", read)
 	if s.Function == "Fault.main" || strings.Contains(s.Text, "Java frames:") {
 		t.Errorf("a report of another process is believed: %+v", s)
 	}
 	report = []byte("root:x:0:0\n")
-	JavaReport(find(), "/work", read)
-	JavaReport(nil, "/work", read)
+	JavaReport(find(), "/job", read)
+	JavaReport(nil, "/job", read)
 }
