@@ -9,7 +9,7 @@ GOTESTSUM := $(CACHE)/gotestsum
 PILLOW := pillow==11.3.0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo cluster-demo test kills faults cluster-faults cluster-trials past-ten image bench accuracy accuracy-handlers parallel redis chromium report-million picture lint build generate fuzz clean
+.PHONY: qemu help demo cluster-demo test kills faults vm cluster-faults cluster-trials past-ten image bench accuracy accuracy-handlers parallel redis chromium report-million picture lint build generate fuzz clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -49,6 +49,13 @@ kills: ## kill runs 200 times and queues until a million puts were acknowledged,
 
 faults: ## every fault of the matrix done to a real run, in each language, as root and as nobody, and 1000 random kills (half an hour)
 	$(GO) test ./internal/faults -count 1 -timeout 90m -v -faults -kills 1000
+
+vm: qemu ## control groups of version 2, denied namespaces, and faults that harm a machine, in a virtual one (Debian); VM="-only doctor-root,faults-harm"
+	$(GO) test ./internal/vm -count 1 -timeout 90m -v -vm $(VM)
+
+# The virtual machine is emulated: no KVM is needed.
+qemu:
+	@command -v qemu-system-x86_64 >/dev/null && command -v busybox >/dev/null && ls /boot/vmlinuz-*-cloud-amd64 >/dev/null 2>&1 || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq --no-install-recommends qemu-system-x86 busybox-static linux-image-cloud-amd64; } >/dev/null 2>&1 || echo "make vm needs Debian's packages: apt-get install qemu-system-x86 busybox-static linux-image-cloud-amd64"
 
 cluster-faults: ## nodes in network namespaces: kill, partition, slow link, full disk, wrong clocks, restart (root; ten minutes)
 	$(GO) test -run 'TestNamespaces|TestFullDisk' -count 1 -timeout 60m -v ./internal/cli -faults

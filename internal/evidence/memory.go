@@ -58,7 +58,12 @@ func groupKills(lines, root string) int64 {
 		file := ""
 		switch {
 		case part[1] == "":
-			file = filepath.Join(root, part[2], "memory.events")
+			// Tandem may have moved into a group of its own below the one it was started in; its programs are beside it.
+			group, own := part[2], filepath.Base(part[2])
+			if strings.HasPrefix(own, "tandem-self-") {
+				group = filepath.Dir(group)
+			}
+			file = filepath.Join(root, group, "memory.events")
 		case strings.Contains(","+part[1]+",", ",memory,"):
 			file = filepath.Join(root, "memory", part[2], "memory.oom_control")
 		default:

@@ -264,7 +264,15 @@ func (r *run) freezer(root string) string {
 	return filepath.Join(root, "tandem-faults-"+strconv.Itoa(os.Getpid())+"-"+filepath.Base(r.dir))
 }
 
-const freezer1, freezer2 = "/sys/fs/cgroup/freezer", "/sys/fs/cgroup/unified"
+const freezer1 = "/sys/fs/cgroup/freezer"
+
+// freezer2 is version 2, which stands alone or beside version 1.
+var freezer2 = func() string {
+	if _, err := os.Stat("/sys/fs/cgroup/cgroup.procs"); err == nil {
+		return "/sys/fs/cgroup"
+	}
+	return "/sys/fs/cgroup/unified"
+}()
 
 func freeze(r *run) { r.freeze(freezer1, "freezer.state", "FROZEN") }
 

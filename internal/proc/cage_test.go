@@ -8,9 +8,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
+
+	"tandem"
 )
 
 // by is who Tandem is when it cages a program. Without namespaces it is root in a user namespace that may have no others.
@@ -161,6 +164,14 @@ func TestSandbox(t *testing.T) {
 			{"fork", "done"}, {"thread", "done"}, {"caps 0000000000000000 0000000000000000", "done"}, {"nonew 1", "done"}, {"filters 2", "done"},
 		}
 		r := w.cage(t, caging{Argv: tries(list), Isolation: Isolation{Sandbox: true, Read: []string{dir + "/in"}, Write: []string{dir + "/out"}}})
+		gap := func(what string) bool {
+			return slices.ContainsFunc(r.Isolation.Missing, func(m tandem.Missing) bool { return m.What == what })
+		}
+		for i, a := range list { // what an older kernel cannot hold is told, and is so
+			if a.try == "truncate "+dir+"/in/file" && gap("files: truncating") || strings.HasPrefix(a.try, "kill ") && gap("rights: signals") {
+				list[i].want = "done"
+			}
+		}
 		expect(t, r, list)
 		t.Log(r.Isolation)
 		for _, what := range []string{"files", "network", "rights"} {

@@ -15,9 +15,11 @@ import (
 // hierarchy is a mounted tree of control groups, and the group in it that ours are made in.
 type hierarchy struct {
 	version     int
-	dir         string    // our own group
+	top         string    // where it is mounted
+	dir         string    // our own group, or one above it, that groups are made in
 	controllers []string  // memory, cpu, pids: what groups below dir can be told
-	fault       error     // why none can
+	fault       error     // why some cannot
+	outer       bool      // dir is above our own
 	name        string    // of this process's group in it
 	self        *runGroup // where this process has moved; nil when it stays where it was
 }
@@ -87,7 +89,8 @@ func findHierarchies(root string) (list []*hierarchy) {
 			continue
 		}
 		// A container's mount may begin at its own group.
-		h.dir = filepath.Join(root+at[4], path)
+		h.top = root + at[4]
+		h.dir = filepath.Join(h.top, path)
 		if rel, ok := strings.CutPrefix(path, at[3]); ok && at[3] != "/" {
 			h.dir = filepath.Join(root+at[4], rel)
 		}
@@ -99,12 +102,38 @@ func findHierarchies(root string) (list []*hierarchy) {
 	return list
 }
 
-// open finds what groups below a hierarchy's own can be told. In version 2 it may have to move this process into a group of its own, for a group that
-// gives to others what it has must not have members.
+// open finds what groups below a hierarchy's own can be told. In version 2 a group that gives to others what it has must not have members: so this process moves into a
+// group of its own, when there is nobody beside it; else the nearest group above is taken that can be had, as long as that takes nothing from the limits that we are under.
 func (h *hierarchy) open() {
 	if h.version == 1 {
 		return
 	}
+	h.give()
+	above := func() bool { return errors.Is(h.fault, unix.EBUSY) || h.fault == nil && len(h.controllers) == 0 }
+	for dir := h.dir; above() && h.top != "" && strings.HasPrefix(dir, h.top+"/") && !limited(dir); {
+		dir = filepath.Dir(dir)
+		next := hierarchy{version: 2, top: h.top, dir: dir, outer: true}
+		if next.give(); len(next.controllers) > 0 {
+			h.dir, h.controllers, h.fault = dir, next.controllers, next.fault
+		} else if next.fault != nil && !errors.Is(next.fault, unix.EBUSY) {
+			return
+		}
+	}
+}
+
+// limited tells whether a group holds its members to anything.
+func limited(dir string) bool {
+	for file, none := range map[string]string{"memory.max": "max", "memory.high": "max", "memory.swap.max": "max", "cpu.max": "max ", "pids.max": "max", "io.max": "", "cpuset.cpus": "", "cgroup.freeze": "0"} {
+		b, err := os.ReadFile(filepath.Join(dir, file))
+		if said := strings.TrimSuffix(string(b), "\n"); err == nil && said != none && (none != "max " || !strings.HasPrefix(said, none)) {
+			return true
+		}
+	}
+	return false
+}
+
+// give lets groups below dir have what it has.
+func (h *hierarchy) give() {
 	b, err := os.ReadFile(h.dir + "/cgroup.controllers")
 	if err != nil {
 		h.fault = err
@@ -121,24 +150,49 @@ func (h *hierarchy) open() {
 			want = append(want, c)
 		}
 	}
-	h.controllers = given
-	if len(want) == 0 {
+	if len(want)+len(given) == 0 {
 		return
 	}
-	on := []byte("+" + strings.Join(want, " +"))
 	for range 5 { // what is forked meanwhile is moved in the next round
-		if err = os.WriteFile(h.dir+"/cgroup.subtree_control", on, 0); !errors.Is(err, unix.EBUSY) {
+		if h.occupied() {
+			if err = unix.EBUSY; h.outer {
+				break
+			}
+			if err = h.stepAside(); err != nil {
+				break
+			}
+			err = unix.EBUSY
+			continue
+		}
+		if err = nil; len(want) == 0 {
 			break
 		}
-		if err = h.stepAside(); err != nil {
+		if err = os.WriteFile(h.dir+"/cgroup.subtree_control", []byte("+"+strings.Join(want, " +")), 0); err == nil {
+			given = append(given, want...)
+			break
+		}
+		if !errors.Is(err, unix.EBUSY) { // one of them, perhaps: cpu is refused while anything runs in real time
+			for _, c := range want {
+				if os.WriteFile(h.dir+"/cgroup.subtree_control", []byte("+"+c), 0) == nil {
+					given = append(given, c)
+				}
+			}
 			break
 		}
 	}
-	if err != nil {
-		h.fault = err
-		return
+	if errors.Is(err, unix.EBUSY) {
+		given = nil // what has members and gives to groups below makes them groups of threads, which no process can enter
 	}
-	h.controllers = append(given, want...)
+	h.controllers, h.fault = given, err
+}
+
+// occupied tells whether a group has members, but for the root of all, which may.
+func (h *hierarchy) occupied() bool {
+	if _, err := os.Stat(h.dir + "/cgroup.type"); err != nil {
+		return false
+	}
+	b, err := os.ReadFile(h.dir + "/cgroup.procs")
+	return err != nil || len(b) > 0
 }
 
 // stepAside moves this process and what it has started out of its group into one below, when nobody else is in it.

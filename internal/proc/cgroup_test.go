@@ -73,16 +73,26 @@ func TestVersionTwoFiles(t *testing.T) {
 	}
 }
 
+// unifiedRoot is where version 2 is mounted.
+func unifiedRoot() string {
+	for _, h := range findHierarchies("") {
+		if h.version == 2 {
+			return h.top
+		}
+	}
+	return "/no/such"
+}
+
 // unified is a group in a bare hierarchy of version 2.
 func unified(t *testing.T) string {
 	t.Helper()
-	const root = "/sys/fs/cgroup/unified"
+	root := unifiedRoot()
 	if os.Geteuid() != 0 {
 		t.Skip("SKIPPED, NOT TESTED: only root can delegate a group")
 	}
 	dir := root + "/test-" + itoa(os.Getpid())
 	if err := os.Mkdir(dir, 0o755); err != nil {
-		t.Skip("SKIPPED, NOT TESTED: no version 2 beside version 1: ", err)
+		t.Skip("SKIPPED, NOT TESTED: no version 2: ", err)
 	}
 	t.Cleanup(func() {
 		below, _ := filepath.Glob(dir + "/*")
@@ -121,7 +131,7 @@ func TestAGroupKillsTheTree(t *testing.T) {
 	if left := a.vanished(); left != nil {
 		t.Error(left)
 	}
-	if _, err := os.Stat("/sys/fs/cgroup/unified" + group); err == nil {
+	if _, err := os.Stat(unifiedRoot() + group); err == nil {
 		t.Errorf("%s is left", group)
 	}
 }
@@ -142,7 +152,7 @@ func groupOf(t *testing.T, pid int) string {
 
 // A process in a delegated group gives its controllers to groups below only after it has left it, and does not move others.
 func TestStepAside(t *testing.T) {
-	const top = "/sys/fs/cgroup/unified/"
+	top := unifiedRoot() + "/"
 	b, _ := os.ReadFile(top + "cgroup.controllers")
 	list := strings.Fields(string(b))
 	if len(list) == 0 || os.Geteuid() != 0 {
@@ -161,7 +171,7 @@ func TestStepAside(t *testing.T) {
 	home := groupOf(t, os.Getpid())
 	defer func() {
 		limiting = former
-		_ = os.WriteFile("/sys/fs/cgroup/unified"+home+"/cgroup.procs", []byte("0"), 0)
+		_ = os.WriteFile(unifiedRoot()+home+"/cgroup.procs", []byte("0"), 0)
 	}()
 	other := exec.Command("sleep", "60")
 	other.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
@@ -204,5 +214,81 @@ func TestStepAside(t *testing.T) {
 	defer r.lock.Close()
 	if b, _ := os.ReadFile(r.dir + "/cgroup.subtree_control"); !strings.Contains(string(b), list[0]) {
 		t.Errorf("the run's group gives %q on", b)
+	}
+}
+
+// Where others share our group, the one above is taken, but not when that takes away a limit.
+func TestTheGroupAboveIsTaken(t *testing.T) {
+	dir := unified(t)
+	if b, _ := os.ReadFile(dir + "/cgroup.controllers"); !slices.Contains(strings.Fields(string(b)), "memory") {
+		t.Skip("SKIPPED, NOT TESTED: version 2 has no controllers here")
+	}
+	inner := dir + "/inner"
+	if err := os.Mkdir(inner, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	pid := stranger(t)
+	if err := os.WriteFile(inner+"/cgroup.procs", []byte(itoa(pid)), 0); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ file, text, dir string }{{"pids.max", "max", dir}, {"cpu.max", "max 50000", dir}, {"memory.max", "104857600", inner}, {"cpu.max", "50000 100000", inner}, {"pids.max", "100", inner}} {
+		if c.dir == inner { // the group above must give it first
+			on := []byte("+" + strings.Split(c.file, ".")[0])
+			if err := os.WriteFile(dir+"/cgroup.subtree_control", on, 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		was, _ := os.ReadFile(inner + "/" + c.file)
+		if was != nil {
+			if err := os.WriteFile(inner+"/"+c.file, []byte(c.text), 0); err != nil {
+				t.Fatal(c.file, err)
+			}
+		}
+		h := &hierarchy{version: 2, top: unifiedRoot(), dir: inner}
+		h.open()
+		if h.dir != c.dir || (h.fault == unix.EBUSY) != (c.dir == inner) || h.self != nil {
+			t.Errorf("%s %s: groups are made in %s, %v", c.file, c.text, h.dir, h.fault)
+		}
+		if was != nil {
+			if err := os.WriteFile(inner+"/"+c.file, was, 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if groupOf(t, pid) != strings.TrimPrefix(inner, unifiedRoot()) {
+		t.Error("a stranger was moved")
+	}
+}
+
+// stranger is a process that is nobody's child of ours.
+func stranger(t *testing.T) (pid int) {
+	t.Helper()
+	out, err := exec.Command("sh", "-c", "setsid sleep 60 >/dev/null 2>&1 & echo $!").Output()
+	if err == nil {
+		_, err = fmt.Sscan(string(out), &pid)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = syscall.Kill(pid, syscall.SIGKILL) })
+	return pid
+}
+
+// Who may write to a group may make others in it and hide there. They end, and are removed, with it.
+func TestGroupsInAGroup(t *testing.T) {
+	dir := unified(t)
+	deep := dir + "/run/1/own/deeper"
+	if err := os.MkdirAll(deep, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range []string{deep, dir + "/run/1"} {
+		if err := os.WriteFile(d+"/cgroup.procs", []byte(itoa(stranger(t))), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	removeTree(dir + "/run")
+	if _, err := os.Stat(dir + "/run"); err == nil {
+		left, _ := os.ReadFile(deep + "/cgroup.procs")
+		t.Errorf("it is left, with %q", left)
 	}
 }

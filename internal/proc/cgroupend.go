@@ -61,19 +61,26 @@ func sweepGroups(dir string) (found []string) {
 
 // removeTree kills what is in a group and the groups below, and removes them.
 func removeTree(dir string) {
-	below, _ := filepath.Glob(dir + "/*/cgroup.procs")
-	for _, b := range below {
-		emptyGroup(filepath.Dir(b))
-		_ = os.Remove(filepath.Dir(b))
-	}
 	emptyGroup(dir)
+	removeBelow(dir)
 	_ = os.Remove(dir)
 }
 
-// killGroup kills every member of a group: at once where the kernel can, else those that are there now.
+// removeBelow removes the groups below one: who may write to a program's group, as root may and who has it delegated, may make some.
+func removeBelow(dir string) {
+	list, _ := filepath.Glob(dir + "/*/cgroup.procs")
+	for _, b := range list {
+		removeTree(filepath.Dir(b))
+	}
+}
+
+// killGroup kills every member of a group and, in version 2, of those below: at once where the kernel can, else those that are there now.
 func killGroup(dir string) (alive bool) {
 	b, err := os.ReadFile(dir + "/cgroup.procs")
-	if err != nil || len(b) == 0 {
+	if err != nil {
+		return false
+	}
+	if events, err := os.ReadFile(dir + "/cgroup.events"); err == nil && !strings.Contains(string(events), "populated 1") || err != nil && len(b) == 0 {
 		return false
 	}
 	if os.WriteFile(dir+"/cgroup.kill", []byte("1"), 0) == nil {
@@ -94,6 +101,10 @@ func killGroup(dir string) (alive bool) {
 			_ = unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0)
 		}
 		_ = unix.Close(fd)
+	}
+	below, _ := filepath.Glob(dir + "/*/cgroup.procs")
+	for _, b := range below {
+		killGroup(filepath.Dir(b))
 	}
 	return true
 }
@@ -136,7 +147,10 @@ func (g *group) counted() (c Counted) {
 			case what == "memory" && p.h.version == 1:
 				c.MemoryKills, c.MemoryPeak = numberIn(p.dir+"/memory.oom_control", "oom_kill"), numberIn(p.dir+"/memory.max_usage_in_bytes", "")
 			case what == "memory":
-				c.MemoryKills, c.MemoryPeak = numberIn(p.dir+"/memory.events", "oom_kill"), numberIn(p.dir+"/memory.peak", "")
+				c.MemoryPeak = numberIn(p.dir+"/memory.peak", "") // not before 5.19
+				if numberIn(p.dir+"/memory.events", "oom") > 0 {  // else it was killed for the limit of a group above, or the whole machine's memory
+					c.MemoryKills = numberIn(p.dir+"/memory.events", "oom_kill")
+				}
 			case what == "cpu" && p.h.version == 1:
 				c.Throttled = time.Duration(numberIn(p.dir+"/cpu.stat", "throttled_time"))
 			case what == "cpu":
@@ -189,6 +203,7 @@ func (p part) drop() {
 		}
 		if i >= 5 {
 			killGroup(p.dir)
+			removeBelow(p.dir)
 		}
 		time.Sleep(time.Duration(min(i+1, 10)) * 200 * time.Microsecond)
 	}

@@ -26,11 +26,11 @@ var (
 	only   = flag.String("only", "", "the settings to run, with commas between them; all unless told otherwise")
 	match  = flag.String("match", "", "the tests to run in each setting, as of -run")
 	kernel = flag.String("kernel", "", "the kernel to boot; the newest cloud kernel of Debian in /boot unless told otherwise")
-	memory = flag.String("memory", "2048", "MiB of memory")
+	memory = flag.String("memory", "3072", "MiB of memory")
 )
 
 // built are the tests that run in the guest, and where they find their data.
-var built = map[string]string{"proc": "internal/proc"}
+var built = map[string]string{"proc": "internal/proc", "faults": "internal/faults"}
 
 func TestMachine(t *testing.T) {
 	if !*boot {
@@ -84,6 +84,11 @@ func TestMachine(t *testing.T) {
 	}
 	gobuild(t, "build", "-o", filepath.Join(dir, "tandem"), "tandem/cmd/tandem")
 	r.put("/usr/bin/tandem", entry{mode: 0o755, from: filepath.Join(dir, "tandem")})
+	for name, from := range map[string]string{"worker": "tandem/internal/faults/testdata/worker", "embed": "tandem/internal/faults/testdata/embed"} {
+		gobuild(t, "build", "-o", filepath.Join(dir, name), from)
+		r.put("/vm/built/"+name, entry{mode: 0o755, from: filepath.Join(dir, name)})
+	}
+	r.put("/vm/built/tandem", entry{mode: 0o755, from: filepath.Join(dir, "tandem")})
 	archive := filepath.Join(dir, "root.cpio")
 	if err := r.pack(archive); err != nil {
 		t.Fatal(err)

@@ -153,6 +153,13 @@ def grow():
     time.sleep(30)
 
 
+def hog_machine(n):
+    hold = []
+    while n == CULPRIT:
+        hold.append(b"x" * (16 << 20))
+    return n
+
+
 def hog_child(n):
     if n == CULPRIT:
         if os.fork() == 0:
