@@ -71,6 +71,13 @@ func TestVersionTwoFiles(t *testing.T) {
 	if c := g.counted(); c != (Counted{64 << 20, 64 << 20, 2, 1500 * time.Microsecond, 4}) {
 		t.Errorf("%+v", c)
 	}
+	// Killed for somebody else's want of memory: this group's limit was not reached.
+	if err := os.WriteFile(filepath.Join(dir, "memory.events"), []byte("max 0\noom 0\noom_kill 2\noom_group_kill 1\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if c := g.counted(); c.MemoryKills != 0 {
+		t.Errorf("%+v", c)
+	}
 }
 
 // unifiedRoot is where version 2 is mounted.

@@ -26,7 +26,7 @@ var (
 	only   = flag.String("only", "", "the settings to run, with commas between them; all unless told otherwise")
 	match  = flag.String("match", "", "the tests to run in each setting, as of -run")
 	kernel = flag.String("kernel", "", "the kernel to boot; the newest cloud kernel of Debian in /boot unless told otherwise")
-	memory = flag.String("memory", "3072", "MiB of memory")
+	memory = flag.String("memory", "1536", "MiB of memory")
 )
 
 // built are the tests that run in the guest, and where they find their data.

@@ -156,7 +156,7 @@ def grow():
 def hog_machine(n):
     hold = []
     while n == CULPRIT:
-        hold.append(b"x" * (16 << 20))
+        hold.append(mmap.mmap(-1, 64 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x8000))  # MAP_POPULATE
     return n
 
 
