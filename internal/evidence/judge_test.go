@@ -133,9 +133,10 @@ func TestCountsOfTheKernel(t *testing.T) {
 		}
 	}
 	write("a/b/memory.events", "low 0\noom 7\noom_kill 5\noom_group_kill 9\n")
+	write("a/c/memory.events", "low 0\noom 0\noom_kill 3\noom_group_kill 0\n")
 	write("memory/docker/x/memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n")
 	for lines, want := range map[string]int64{
-		"0::/a/b\n": 5, "0::/a/b/tandem-self-X\n": 5, "12:cpu,memory:/docker/x\n0::/nowhere\n": 2, "0::/nowhere\n": -1, "": -1, "nonsense": -1, "3:cpu:/a/b\n": -1,
+		"0::/a/b\n": 5, "0::/a/c\n": 0, "0::/a/b/tandem-self-X\n": 5, "12:cpu,memory:/docker/x\n0::/nowhere\n": 2, "0::/nowhere\n": -1, "": -1, "nonsense": -1, "3:cpu:/a/b\n": -1,
 	} {
 		if got := groupKills(lines, root); got != want {
 			t.Errorf("%q: %d, want %d", lines, got, want)

@@ -70,7 +70,11 @@ func groupKills(lines, root string) int64 {
 			continue
 		}
 		if b, err := os.ReadFile(file); err == nil {
+			// oom_kill counts what was killed in it for whatever memory was short of, oom in version 2 how often a limit in it was reached: a kill without that is the machine's.
 			if n := field(string(b), "oom_kill"); n >= 0 {
+				if reached := field(string(b), "oom"); reached >= 0 {
+					n = min(n, reached)
+				}
 				return n
 			}
 		}
