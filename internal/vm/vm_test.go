@@ -110,7 +110,7 @@ var result = regexp.MustCompile(`^\s*--- (PASS|FAIL|SKIP): (\S+) \(([0-9.]+s)\)`
 
 // run boots and listens to the console.
 func run(t *testing.T, image, archive string) {
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 80*time.Minute)
 	defer cancel()
 	line := "console=ttyS0 quiet panic=-1 loglevel=4 cgroup_no_v1=all"
 	if *only != "" {
