@@ -71,6 +71,7 @@ type Manifest struct {
 	EndedAt   time.Time         `json:"ended_at,omitzero"`
 	DeadOf    string            `json:"dead_of,omitempty"` // the run whose dead letters it tries again, and adds to
 	From      string            `json:"from"`              // the submitter's host
+	Packs     bool              `json:"packs,omitempty"`   // the submitter reads messages of several results
 	Window    int               `json:"window"`
 	Items     int64             `json:"items,omitempty"` // the source gave, when it has been read to its end
 	Outcomes  map[string]int64  `json:"outcomes,omitempty"`

@@ -23,15 +23,16 @@ type hop struct {
 
 	records *jetstream.Records
 
-	in   tandem.Queue
-	next tandem.Queue // the queue of the next step, or of the results
-	end  tandem.Queue // of the results
-	last bool         // next is end
-	most int          // letters to take at a time
-	wait patience
-	turn func(context.Context) // waits while a run of a higher priority has items here
-	dead *Dead                 // where items that ended badly are kept
-	gone func() bool           // the run is over: nothing of it is given back
+	in    tandem.Queue
+	next  tandem.Queue // the queue of the next step, or of the results
+	end   tandem.Queue // of the results
+	last  bool         // next is end
+	packs bool         // the submitter reads packs
+	most  int          // letters to take at a time
+	wait  patience
+	turn  func(context.Context) // waits while a run of a higher priority has items here
+	dead  *Dead                 // where items that ended badly are kept
+	gone  func() bool           // the run is over: nothing of it is given back
 
 	redact func(tandem.Value) tandem.Value
 
@@ -264,6 +265,9 @@ func (h *hop) pass(ctx context.Context, lot []*parcel) error {
 				on = append(on, m)
 			}
 		}
+	}
+	if h.packs {
+		over = pack(over)
 	}
 	for q, m := range map[tandem.Queue][]tandem.Message{h.next: on, h.end: over} {
 		if len(m) > 0 {

@@ -326,7 +326,7 @@ func (n *Node) step(ctx context.Context, w *work, i int, dir string) error {
 	if err != nil {
 		return err
 	}
-	h := newHop(&hop{node: n.cfg.Name, step: m.Steps[i].Name, run: m.Run, name: m.Run + "/" + m.Steps[i].Name, store: n.hub.objects, records: n.hub.records, in: in, next: next, end: end, last: i+1 == len(m.Steps), most: most, wait: n.hub.patience(),
+	h := newHop(&hop{node: n.cfg.Name, step: m.Steps[i].Name, run: m.Run, name: m.Run + "/" + m.Steps[i].Name, store: n.hub.objects, records: n.hub.records, in: in, next: next, end: end, last: i+1 == len(m.Steps), packs: m.Packs, most: most, wait: n.hub.patience(),
 		turn: w.wait, dead: dead, gone: w.dropped.Load})
 	e := engine.New(engine.Config{Run: m.Run, Cores: n.cfg.Cores, OnEvent: n.cfg.OnEvent})
 	w.mu.Lock()
