@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -85,7 +84,7 @@ func (l *letter) seal(ctx context.Context, store *jetstream.Objects, name string
 		}
 		blob = nil
 	}
-	h, err := json.Marshal(l.head)
+	h, err := l.head.marshal()
 	if err != nil {
 		return tandem.Message{}, err
 	}
@@ -127,7 +126,7 @@ func parse(m *tandem.Message) (*letter, error) {
 		return nil, errLetter
 	}
 	l := &letter{}
-	if err := json.Unmarshal(b[5:5+n], &l.head); err != nil {
+	if err := l.head.unmarshal(b[5 : 5+n]); err != nil {
 		return nil, fmt.Errorf("%w: %v", errLetter, err)
 	}
 	if l.Shares <= 0 || l.Shares > sharesIn1 || l.ID == "" || l.Root == "" {
