@@ -34,7 +34,8 @@ const (
 	MaxLost = 10
 	// Version of what nodes and submitters say to each other. A node takes runs of its own version and the one before.
 	Version = 1
-	// Window is how many items of a run may be in one queue, and so how far a submitter may be ahead of its slowest step.
+	// Window is how many items of a run may be in the queue of a step, and so how far a submitter may be ahead of its slowest step. Of results it is as many messages, each of
+	// which may hold several; see pack.
 	Window = 10_000
 
 	inline    = 256 << 10 // bytes of a message that need no object
