@@ -11,6 +11,7 @@ import (
 
 	"tandem"
 	"tandem/engine"
+	"tandem/internal/queue/jetstream"
 )
 
 // large is a source of n values that need an object each.
@@ -67,40 +68,41 @@ func TestAStoreSmallerThanTheWindow(t *testing.T) {
 	}
 }
 
-// Nobody takes results, so the store gets full to its end: the node says what it waits for, and goes on when somebody takes them.
+// Others fill the store: the node and the submitter say what they wait for, and go on when there is room.
 func TestAFullStoreIsSaid(t *testing.T) {
+	t.Parallel() // it waits more than it computes
 	s := place(t)
 	e, err := s.Connect()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer e.Close()
-	if _, err := e.Objects(t.Context(), "objects", 6<<20); err != nil {
+	store, err := e.Objects(t.Context(), "objects", 6<<20)
+	if err != nil {
 		t.Fatal(err)
 	}
 	h, err := Open(t.Context(), e)
 	if err != nil {
 		t.Fatal(err)
 	}
-	said, goes := make(chan string, 100), make(chan struct{}, 100)
-	stop := run(t, NewNode(h, NodeConfig{Name: "n", Cores: 2, Cache: t.TempDir(), Build: copies, OnEvent: func(e tandem.Event) {
-		switch e.To {
-		case "waits":
-			said <- e.Reason
-		case "goes on":
+	begun, gate, goes := make(chan struct{}, 100), make(chan struct{}), make(chan struct{}, 100)
+	gated := func(context.Context, string, Manifest, int) (engine.Flow, error) {
+		f := engine.Func{Default: 1, Do: func(_ context.Context, t *tandem.Task) tandem.Result {
+			begun <- struct{}{}
+			<-gate
+			return tandem.Give(t.Value)
+		}}
+		return engine.Flow{Name: "test", Steps: []engine.Step{{Name: "one", Handler: f}}}, nil
+	}
+	stop := run(t, NewNode(h, NodeConfig{Name: "n", Cores: 2, Cache: t.TempDir(), Build: gated, OnEvent: func(e tandem.Event) {
+		if e.To == "goes on" {
 			goes <- struct{}{}
 		}
 	}}))
 	m := single(t, h, "run", nil)
 	const items = 20
-	to := held{newLines(), make(chan struct{})}
-	waits := make(chan string, 100)
-	sub := &Submission{Hub: h, Manifest: m, Source: large(items), Dir: t.TempDir(), Have: to.have, Say: func(what string) {
-		select {
-		case waits <- what:
-		default:
-		}
-	}}
+	to, waits := newLines(), make(chan string, 100)
+	sub := &Submission{Hub: h, Manifest: m, Source: large(items), Dir: t.TempDir(), Have: to.have, Say: func(what string) { waits <- what }}
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	done := make(chan error, 1)
@@ -108,17 +110,31 @@ func TestAFullStoreIsSaid(t *testing.T) {
 		_, err := engine.New(engine.Config{}).Run(ctx, engine.Flow{Name: "test", Source: sub, Sink: to, Settled: sub.Settled})
 		done <- err
 	}()
-	for node, submitter := false, false; !node || !submitter; {
-		select {
-		case what := <-said:
-			node = node || strings.Contains(what, "the object store is full") && strings.Contains(what, "tandem attach")
-		case what := <-waits:
-			submitter = submitter || strings.Contains(what, "step one on n: the object store is full") && strings.Contains(what, "the source: the object store is full")
-		case <-ctx.Done():
-			t.Fatalf("the node has said it: %v, the submitter: %v", node, submitter)
+	<-begun
+	n := 0
+	for _, size := range []int{1 << 20, 16 << 10} {
+		for err = error(nil); err == nil; n++ {
+			err = store.Put(t.Context(), fmt.Sprint("others/", n), bytes.NewReader(make([]byte, size)))
+		}
+		if !jetstream.Full(err) {
+			t.Fatal(err)
 		}
 	}
-	close(to.open)
+	close(gate)
+	for node, source := false, false; !node || !source; {
+		select {
+		case what := <-waits:
+			node = node || strings.Contains(what, "step one on n: the object store is full") && strings.Contains(what, "tandem runs rm --cluster")
+			source = source || strings.Contains(what, "the source: the object store is full")
+		case <-ctx.Done():
+			t.Fatalf("said of the node: %v, of the source: %v", node, source)
+		}
+	}
+	for i := range n {
+		if err := store.Delete(t.Context(), fmt.Sprint("others/", i)); err != nil {
+			t.Error(err)
+		}
+	}
 	if err := errors.Join(<-done, stop()); err != nil {
 		t.Error(err)
 	}

@@ -190,6 +190,9 @@ func (q *Queue) consumers(ctx context.Context) error {
 			MaxDeliver: -1, // a limit would leave the message in the stream, seen by nobody: the dead letters are ours
 			// Delayed messages hold a place here: with fewer places than messages they would keep fresh ones away.
 			MaxAckPending: pending, MaxWaiting: 2048}
+		if q.purges() {
+			cfg.FilterSubject = q.name + ".*.0" // see purger
+		}
 		if q.cfg.Ordered {
 			cfg.Durable, cfg.FilterSubject = fmt.Sprint("tandem-", i), fmt.Sprint(q.name, ".go.", i)
 		}

@@ -137,4 +137,3 @@ func (t *Table) Watch(ctx context.Context, each func(Entry), ready func()) error
 		}
 	}
 }
-
