@@ -107,6 +107,9 @@ func Open(ctx context.Context, e *jetstream.Engine) (h *Hub, err error) {
 
 func tables(ctx context.Context, e *jetstream.Engine) (h *Hub, err error) {
 	h = &Hub{e: e}
+	if err = e.Agree(ctx); err != nil {
+		return nil, err
+	}
 	if h.runs, err = e.Table(ctx, "runs", 0); err != nil {
 		return nil, err
 	}
