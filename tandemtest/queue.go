@@ -183,37 +183,17 @@ func ExerciseQueue(t *testing.T, open func(t *testing.T, cfg tandem.QueueConfig)
 			q.Errorf("came: %q", got)
 		}
 	})
-	run("a lease that lapses comes again and counts", tandem.QueueConfig{Lease: 300 * time.Millisecond}, func(q queued) {
-		q.put(message("a"))
-		first := q.one()
-		q.none(100 * time.Millisecond)
-		second := q.one()
-		if second.Message().ID != "a" || second.Attempt() != 2 {
-			q.Errorf("came %s at attempt %d, want a at 2", second.Message().ID, second.Attempt())
-		}
-		if err := q.Done(q.Context(), first); !errors.Is(err, tandem.ErrLost) {
-			q.Errorf("Done of a lapsed lease: %v, want ErrLost", err)
-		}
-		q.done(second)
-		q.none(500 * time.Millisecond)
-	})
-	run("who takes all that there is has it before its lease is over", tandem.QueueConfig{Items: 5, Lease: 900 * time.Millisecond}, func(q queued) {
+	run("a lease that lapses comes again and counts", tandem.QueueConfig{Lease: 300 * time.Millisecond, Attempts: 100}, func(q queued) { lapses(q, 300*time.Millisecond) })
+	run("who takes all that there is has it before its lease is over", tandem.QueueConfig{Items: 5, Lease: 900 * time.Millisecond, Attempts: 100}, func(q queued) {
 		q.put(message("1"), message("2"), message("3"), message("4"), message("5"))
-		q.done(q.take(50, 10*time.Second)...)
-	})
-	run("Extend keeps a lease", tandem.QueueConfig{Lease: 400 * time.Millisecond}, func(q queued) {
-		q.put(message("a"))
-		l := q.one()
-		for range 8 {
-			time.Sleep(150 * time.Millisecond)
-			if err := l.Extend(q.Context()); err != nil {
-				q.Fatalf("Extend: %v", err)
+		for range tries { // a queue that keeps them back does so each time
+			if q.Done(q.Context(), q.take(50, 10*time.Second)...) == nil {
+				return
 			}
 		}
-		q.none(50 * time.Millisecond)
-		q.done(l)
-		q.none(600 * time.Millisecond)
+		q.Error("its leases are over each time")
 	})
+	run("Extend keeps a lease", tandem.QueueConfig{Lease: 400 * time.Millisecond, Attempts: 100}, func(q queued) { extends(q, 400*time.Millisecond) })
 	run("Retry comes again after the backoff, and then it is dead", tandem.QueueConfig{Attempts: 2, Backoff: func(int) time.Duration { return 200 * time.Millisecond }}, func(q queued) {
 		q.put(message("a"))
 		before := time.Now()
@@ -366,6 +346,81 @@ func ExerciseQueue(t *testing.T, open func(t *testing.T, cfg tandem.QueueConfig)
 			q.Errorf("Put into a closed queue: %v", err)
 		}
 	})
+}
+
+// tries is how many times a row is begun that must stay within a lease. A machine that stands still for as long shows nothing, neither good nor bad.
+const tries = 20
+
+// stalled tells whether so much of a lease has passed that it may be over.
+func stalled(since time.Time, lease time.Duration) bool { return time.Since(since) > lease*8/10 }
+
+// lapses checks what becomes of a lease that nobody extends.
+func lapses(q queued, lease time.Duration) {
+	q.put(message("a"))
+	taken := time.Now()
+	held := q.one()
+	for range tries {
+		begun := time.Now()
+		next := q.take(1, lease/3)
+		if len(next) > 0 && !stalled(taken, lease) {
+			q.Fatal("it came again before its lease was over")
+		}
+		before := held
+		if taken = begun; len(next) > 0 {
+			held = next[0]
+		} else {
+			taken = time.Now()
+			held = q.one()
+		}
+		if held.Message().ID != "a" || held.Attempt() != before.Attempt()+1 {
+			q.Fatalf("came %s at attempt %d, want a at %d", held.Message().ID, held.Attempt(), before.Attempt()+1)
+		}
+		if err := q.Done(q.Context(), before); !errors.Is(err, tandem.ErrLost) {
+			q.Fatalf("Done of a lapsed lease: %v, want ErrLost", err)
+		}
+		if err := q.Done(q.Context(), held); err == nil {
+			q.none(2 * lease)
+			return
+		} else if !stalled(taken, lease) {
+			q.Fatalf("Done: %v", err)
+		}
+	}
+	q.Fatal("this machine stands still again and again: nothing was shown")
+}
+
+// extends checks that a lease that is extended in time stays for much longer than it is.
+func extends(q queued, lease time.Duration) {
+	q.put(message("a"))
+next:
+	for range tries {
+		at := time.Now()
+		l := q.one()
+		for range 8 {
+			time.Sleep(lease * 3 / 8)
+			late := stalled(at, lease)
+			at = time.Now()
+			if err := l.Extend(q.Context()); late {
+				continue next
+			} else if err != nil {
+				if stalled(at, lease/2) {
+					continue next
+				}
+				q.Fatalf("Extend: %v", err)
+			}
+		}
+		came := q.take(1, lease/8)
+		late := stalled(at, lease)
+		if len(came) > 0 && !late {
+			q.Fatal("it came again although its lease was extended")
+		}
+		if err := q.Done(q.Context(), l); err == nil {
+			q.none(lease * 3 / 2)
+			return
+		} else if !late && !stalled(at, lease) {
+			q.Fatalf("Done: %v", err)
+		}
+	}
+	q.Fatal("this machine stands still again and again: nothing was shown")
 }
 
 // keys checks the order within keys while other keys go on.
