@@ -377,8 +377,11 @@ func extends(q queued, lease time.Duration) {
 	q.put(message("a"))
 next:
 	for range tries {
-		at := time.Now()
 		l := q.one()
+		at := time.Now()
+		if l.Extend(q.Context()) != nil { // it was long on its way
+			continue
+		}
 		for range 8 {
 			time.Sleep(lease * 3 / 8)
 			late := stalled(at, lease)
