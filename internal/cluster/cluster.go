@@ -100,7 +100,7 @@ const NodeTTL = 10 * time.Second
 
 // Open opens the tables and stores of a cluster, and waits for one that is just choosing its leaders. The engine stays the caller's.
 func Open(ctx context.Context, e *jetstream.Engine) (h *Hub, err error) {
-	err = patience{e.Gone}.soon(ctx, "open the tables of the cluster", func(ctx context.Context) error {
+	err = patience{gone: e.Gone}.soon(ctx, "open the tables of the cluster", func(ctx context.Context) error {
 		h, err = tables(ctx, e)
 		return err
 	})
@@ -109,6 +109,9 @@ func Open(ctx context.Context, e *jetstream.Engine) (h *Hub, err error) {
 
 func tables(ctx context.Context, e *jetstream.Engine) (h *Hub, err error) {
 	h = &Hub{e: e}
+	if err = e.Agree(ctx); err != nil {
+		return nil, err
+	}
 	if h.runs, err = e.Table(ctx, "runs", 0); err != nil {
 		return nil, err
 	}
@@ -129,7 +132,7 @@ func (h *Hub) queue(ctx context.Context, m Manifest, at int) (*jetstream.Queue, 
 		Backoff:  func(int) time.Duration { return time.Second }})
 }
 
-func (h *Hub) patience() patience { return patience{h.e.Gone} }
+func (h *Hub) patience() patience { return patience{gone: h.e.Gone} }
 
 func queueName(m Manifest, at int) string {
 	if at >= len(m.Steps) {
@@ -137,6 +140,10 @@ func queueName(m Manifest, at int) string {
 	}
 	return m.Run + "-step-" + m.Steps[at].Name
 }
+
+// part is how much of the object store may be filled by who passes items on behind step at; the submitter, who feeds the first step, is -1. The nearer to the end,
+// the more: what is stored there makes room for the rest, so a store that is full of what waits for the first steps never keeps the last from going on.
+func (m Manifest) part(at int) float64 { return float64(at+2) / float64(len(m.Steps)+1) }
 
 // Create makes a run known. Of two with one name the second is refused.
 func (h *Hub) Create(ctx context.Context, m Manifest) error {

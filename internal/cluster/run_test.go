@@ -224,6 +224,37 @@ func TestARunOnTwoNodes(t *testing.T) {
 	}
 }
 
+// The server's level is known in its own process only, and a submitter elsewhere makes the first queue.
+func TestARunAtLevelPower(t *testing.T) {
+	s, err := jetstream.Serve(jetstream.ServerConfig{Dir: t.TempDir(), Level: jetstream.Power, Listen: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	h, e := join(t, s)
+	defer e.Close()
+	outside, err := jetstream.Connect(s.URL(), jetstream.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer outside.Close()
+	from, err := Open(t.Context(), outside)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, to := manifest(t, from, "power"), newLines()
+	q, err := from.queue(t.Context(), m, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer q.Close()
+	defer node(t, h, "inside", time.Millisecond)()
+	if _, err := submit(t.Context(), from, m, t.TempDir(), 300, to); err != nil {
+		t.Fatal(err)
+	}
+	check(t, 300, to)
+}
+
 // A node that vanishes: its connection is cut, so that it neither passes anything on nor gives anything back.
 func TestANodeThatVanishes(t *testing.T) {
 	s := place(t)

@@ -33,6 +33,7 @@ type Submission struct {
 	sent    envelopes
 	flying  map[string][]receipt // by id what is on its way to the sink, with what has come of the same meanwhile
 	some    chan struct{}        // told that there is something in done
+	full    string               // why the source is not read further
 	ending  sync.Mutex
 	tried   tried
 }
@@ -105,6 +106,7 @@ func (s *Submission) feed(ctx context.Context) error {
 		lot = lot[:0]
 		return bad == nil
 	}
+	store, wait := s.Hub.objects.Within(s.Manifest.part(-1)), patience{s.Hub.e.Gone, s.stuck}
 	last := time.Now()
 	err := s.Source.Each(ctx, func(id string, v tandem.Value) bool {
 		if skip > 0 {
@@ -114,7 +116,12 @@ func (s *Submission) feed(ctx context.Context) error {
 		l := &letter{source: v, value: v}
 		l.ID, l.Root, l.Shares = id, id, sharesIn1
 		var m tandem.Message
-		if bad = s.Hub.patience().try(ctx, func() (err error) { m, err = l.seal(ctx, s.Hub.objects, s.Manifest.Run); return err }); bad != nil {
+		if bad = wait.try(ctx, func() (err error) {
+			if m, err = l.seal(ctx, store, s.Manifest.Run); jetstream.Full(err) && len(lot) > 0 && !put() { // what is stored goes on, and makes room
+				return bad
+			}
+			return err
+		}); bad != nil {
 			return false
 		}
 		lot = append(lot, m)
