@@ -8,11 +8,12 @@ import (
 
 	"tandem"
 	"tandem/engine"
+	"tandem/internal/proc"
 	"tandem/internal/queue/jetstream"
 )
 
 // What an item costs on its way through a step that does nothing, on one node and one server of this process: as it is, split into two (a record each), and with a bound
-// for each key (a place each): go test -bench Item -run '^$' ./internal/cluster
+// for each key (a place each): go test -bench Item -run '^$' -benchtime 8000x ./internal/cluster
 func BenchmarkItem(b *testing.B) {
 	for _, c := range []struct {
 		name   string
@@ -74,11 +75,13 @@ func passes(b *testing.B, pieces int, key func(*tandem.Task) (string, error)) {
 		b.Fatal(err)
 	}
 	to := newLines()
+	before := proc.SelfCPU()
 	b.ResetTimer()
 	if _, err := submit(ctx, h, m, b.TempDir(), b.N, to); err != nil {
 		b.Fatal(err)
 	}
 	b.StopTimer()
+	b.ReportMetric(float64((proc.SelfCPU()-before).Microseconds())/float64(b.N), "cpu-µs/op")
 	if to.count() != b.N*pieces {
 		b.Errorf("%d lines, want %d", to.count(), b.N*pieces)
 	}
