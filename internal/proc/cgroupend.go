@@ -145,7 +145,10 @@ func (g *group) counted() (c Counted) {
 		for _, what := range p.what {
 			switch {
 			case what == "memory" && p.h.version == 1:
-				c.MemoryKills, c.MemoryPeak = numberIn(p.dir+"/memory.oom_control", "oom_kill"), numberIn(p.dir+"/memory.max_usage_in_bytes", "")
+				c.MemoryPeak = numberIn(p.dir+"/memory.max_usage_in_bytes", "")
+				if numberIn(p.dir+"/memory.failcnt", "") > 0 { // its limit was reached at least once
+					c.MemoryKills = numberIn(p.dir+"/memory.oom_control", "oom_kill")
+				}
 			case what == "memory":
 				c.MemoryPeak = numberIn(p.dir+"/memory.peak", "") // not before 5.19
 				if numberIn(p.dir+"/memory.events", "oom") > 0 {  // else it was killed for the limit of a group above, or the whole machine's memory
