@@ -66,6 +66,13 @@ func (p *Pool) inherit(w *worker, exit proc.Exit, stack *tandem.Stack, do *chore
 	}
 	head := slices.MinFunc(back, func(a, b uint32) int { return cmp.Compare(w.slots[a].seq, w.slots[b].seq) })
 	var lost []uint32 // too often
+	answers := 0
+	for _, i := range back {
+		if w.slots[i].seq <= started {
+			answers++
+		}
+	}
+	alone := tries || answers > 1 && !p.cfg.Once && !p.cfg.NoTrial && p.stop.Err() == nil // the answers of several went with it, and one of them may be to blame
 	back = slices.DeleteFunc(back, func(i uint32) bool {
 		t, seq := w.slots[i].task, w.slots[i].seq
 		first := i == head && !blamed && !w.draining && !p.cfg.Once
@@ -76,7 +83,7 @@ func (p *Pool) inherit(w *worker, exit proc.Exit, stack *tandem.Stack, do *chore
 			}
 			silent := first && w.reason != nil && w.reason.Kind == tandem.KindTimeout
 			switch p.lost[t]++; {
-			case silent || p.lost[t] >= maxLost && !tries:
+			case silent || p.lost[t] >= maxLost && !alone:
 				p.crash(w, i, exit, stack, do)
 				return true
 			case p.lost[t] >= maxLost: // it is always the next to run, so whoever kills fresh workers kills it with them: it is tried alone as well

@@ -52,7 +52,7 @@ func (p *Pool) convict(w *worker, i uint32, exit proc.Exit, stack *tandem.Stack,
 		before = strconv.Itoa(n-1) + " had died with it before they said that it had begun, or that it was done"
 	}
 	p.crash(w, i, exit, stack, do)
-	if r := &t.Result; r.Outcome == tandem.Crashed {
+	if r := &t.Result; r.Outcome == tandem.Crashed && w.parallel > 1 {
 		r.Outcome = tandem.Quarantined
 		r.Err.Again = tandem.AgainNever
 		r.Err.Message += "; it was alone in it, after " + before
