@@ -152,6 +152,7 @@ func resumed(r *run) {
 func refused(words ...string) func(*run) {
 	return func(r *run) {
 		for _, w := range words {
+			w = strings.ReplaceAll(w, "PLACE", place)
 			if !strings.Contains(string(r.said.b), w) {
 				r.Errorf("it does not say %q", w)
 			}
@@ -292,6 +293,12 @@ func limited() []row {
 		{n: 44, fault: "runs in a sandbox, and cannot write", lang: "node", needs: "node", items: 6, step: node("writes", "isolation: {level: sandbox, files: {read: PLACE}}", once), bad: five("failed"), check: unwritten},
 		{n: 44, fault: "runs in a sandbox, and cannot write", lang: "java", needs: "java", items: 6, step: java("writes", "isolation: {level: sandbox, files: {read: PLACE}}", once), bad: five("failed"), check: unwritten},
 		{n: 44, fault: "runs in a sandbox, and cannot write", lang: "go", step: golang("writes", "isolation: sandbox", once), bad: five("failed"), check: unwritten},
+		{n: 44, fault: "a sandbox that hides a script's interpreter", lang: "command", step: `run: [PLACE/interpreted, x, "${{ item }}"], isolation: sandbox`, exit: 2, free: true, check: refused("the sandbox hides PLACE/own/bin/sh", "files: {read: [PLACE/own]}"), quick: true},
+		{n: 44, fault: "a sandbox that hides what a shim leads to", lang: "command", step: `run: [PLACE/own/shims/tool, x, "${{ item }}"], isolation: sandbox`, exit: 2, free: true, check: refused("the sandbox hides PLACE/own,", "files: {read: [PLACE/own]}")},
+		{n: 44, fault: "a sandbox with what it had hidden before", lang: "command", step: `run: [PLACE/own/shims/tool, x, "${{ item }}"], isolation: {level: sandbox, files: {read: PLACE/own}}`},
+		{n: 44, fault: "a sandbox that lets a script's interpreter be read", lang: "command", step: `run: [PLACE/interpreted, x, "${{ item }}"], isolation: {level: sandbox, files: {read: PLACE}}`},
+		{n: 44, fault: "less memory than an interpreter needs to begin with", lang: "command", step: `run: [/usr/bin/python3, -c, "print(1)"], memory: 1MiB`, exit: 2, free: true, check: refused("memory: 1 MiB is less than python3 needs to begin with"), quick: true},
+		{n: 44, fault: "just as much memory as a shell needs", lang: "command", step: `shell: "echo ${{ item }}", memory: 2MiB`},
 		{n: 45, fault: "no PID namespaces: told, and goes on", lang: "python", needs: "userns", step: py("good"), under: noNamespaces, check: func(r *run) {
 			if !strings.Contains(r.out.String(), "single-fault") {
 				r.Error("the document does not say single-fault")

@@ -9,14 +9,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// look is the pause between two looks at a process. It is the thread that sleeps, not the goroutine: a timer of the Go scheduler may take a millisecond.
+// look is the pause between two looks at a process, from the third on. It is the thread that sleeps, not the goroutine: a timer of the Go scheduler may take a
+// millisecond. The kernel makes a pause longer by its slack, so the first looks only let others run.
 const look = 20 * time.Microsecond
 
 // ExitingWithin waits until the kernel says that the process is on its way out, but no longer than limit, and tells whether it has said so.
 func (p *Process) ExitingWithin(limit time.Duration) bool {
-	for end := time.Now().Add(limit); !p.Exiting(); {
+	end := time.Now().Add(limit)
+	for n := 0; !p.Exiting(); n++ {
 		if time.Now().After(end) {
 			return false
+		}
+		if n < 3 {
+			_, _, _ = unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
+			continue
 		}
 		pause := unix.NsecToTimespec(int64(look))
 		_ = unix.Nanosleep(&pause, nil)
