@@ -47,8 +47,7 @@ type server struct {
 	gate    chan struct{} // wakes the nudge; nil before it began
 	cancels map[uint64]context.CancelFunc
 
-	// The reader's; what follows buf when it runs the handler itself.
-	buf     []byte
+	// The reader's, when it runs the handler itself.
 	weighed int64 // when the last task that was measured began
 	clock   int64 // now, or 0 after waiting for the socket
 	count   uint64
@@ -136,26 +135,9 @@ func (s *server) handshake(d descriptors, find func(string) (handler, []string))
 	if err != nil {
 		return err
 	}
-	s.warm()
-	s.pending = wire.Append(ready, wire.Grease+wire.Type(rand.IntN(16)), wire.Flags(rand.IntN(256)), rand.Uint64(), nil)
-	return s.flush()
-}
-
-// warm takes a task of nobody through all that a task goes through but the handler and the channel: code and memory that is used for the first time has to be fetched
-// by the kernel page by page, and a worker that waits as a spare is to be quick with its first task.
-func (s *server) warm() {
-	s.buf = make([]byte, 512<<10)
-	probe := &server{ctl: arena.ControlOf(make([]byte, arena.ControlSize)), awake: true, f: func(_ context.Context, in tandem.Value, give func(tandem.Value)) error { give(in); return nil }}
-	probe.give = func(v tandem.Value) { probe.values = append(probe.values, v) }
-	n := copy(s.buf, wire.AppendTask(nil, 1, tandem.TextValue("warm")))
-	if f, _, err := wire.Parse(s.buf[:n]); err == nil {
-		if in, err := probe.value(f); err == nil {
-			probe.single(f.ID, in)
-		}
-	}
-	s.spare = probe.pending[:0]
-	s.ctl.SetStarted(0) // the page is there
-	s.ctl.End(0)
+	ready = wire.Append(ready, wire.Grease+wire.Type(rand.IntN(16)), wire.Flags(rand.IntN(256)), rand.Uint64(), nil)
+	_, err = s.sock.Write(ready)
+	return err
 }
 
 // loop reads frames until the channel ends or DRAIN.
@@ -165,7 +147,8 @@ func (s *server) loop() error {
 		s.meter = newMeter(s)
 	}
 	s.give = func(v tandem.Value) { s.values = append(s.values, v) }
-	have, buf := 0, s.buf
+	buf := make([]byte, 512<<10)
+	have := 0
 	for {
 		n, err := s.sock.Read(buf[have:])
 		if n == 0 {
