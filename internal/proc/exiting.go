@@ -9,20 +9,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// look is the pause between two looks at a process, from the third on. It is the thread that sleeps, not the goroutine: a timer of the Go scheduler may take a
-// millisecond. The kernel makes a pause longer by its slack, so the first looks only let others run.
+// look is the pause between two looks at a process. It is the thread that sleeps, not the goroutine: a timer of the Go scheduler may take a millisecond.
 const look = 20 * time.Microsecond
 
 // ExitingWithin waits until the kernel says that the process is on its way out, but no longer than limit, and tells whether it has said so.
 func (p *Process) ExitingWithin(limit time.Duration) bool {
-	end := time.Now().Add(limit)
-	for n := 0; !p.Exiting(); n++ {
+	for end := time.Now().Add(limit); !p.Exiting(); {
 		if time.Now().After(end) {
 			return false
-		}
-		if n < 3 {
-			_, _, _ = unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
-			continue
 		}
 		pause := unix.NsecToTimespec(int64(look))
 		_ = unix.Nanosleep(&pause, nil)
@@ -53,15 +47,23 @@ func (p *Process) Falling() bool {
 }
 
 func isExiting(pid int) bool {
-	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	// By the kernel's calls: package os would have the poller look at the file, and a replacement waits for this.
+	fd, err := unix.Open("/proc/"+strconv.Itoa(pid)+"/stat", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return false
 	}
+	defer unix.Close(fd)
+	var text [1024]byte
+	n, err := unix.Read(fd, text[:])
+	if err != nil || n <= 0 {
+		return false
+	}
+	stat := text[:n]
 	const exiting, flags = 4, 6 // PF_EXITING; the field, counted behind the name, which may hold anything
 	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
 	if len(fields) <= flags {
 		return false
 	}
-	n, err := strconv.ParseUint(string(fields[flags]), 10, 64)
-	return err == nil && n&exiting != 0
+	set, err := strconv.ParseUint(string(fields[flags]), 10, 64)
+	return err == nil && set&exiting != 0
 }
