@@ -101,7 +101,6 @@ func TestEveryDeathHasItsReport(t *testing.T) {
 	golang := func(t *testing.T, r *reports) Config {
 		cfg := testConfig("behave")
 		cfg.Workers, cfg.OnCrash = 1, r.add
-		cfg.AskWithin = 10 * time.Second
 		return cfg
 	}
 	for _, c := range []struct {
