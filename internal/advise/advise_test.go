@@ -89,8 +89,14 @@ func TestJudge(t *testing.T) {
 		{"a shell waits for what it started", of(nil, th(.01, 0, 4, w{Child: 2.99}), th(2.9, .05, 100, w{})), BoundCPU, tandem.Process, 2, "CPU-bound"},
 		{"a server that nobody asks", of(nil, th(.01, 0, 4, w{Accept: 2.99})), BoundSleep, tandem.Auto, 0, "idle"},
 		{"the kernel tells nothing", of(nil, th(.1, 0, 100, w{Blind: 2.9})), BoundOpaque, tandem.Auto, 0, "opaque"},
-		{"a flag is watched without the kernel", of(func(m *Measurement) { m.Probe = &Probe{Sensitivity: .05} }, th(2.9, .05, 100, w{})), BoundSpin, tandem.Auto, 0, "seems to spin"},
-		{"real work under the probe", of(func(m *Measurement) { m.Probe = &Probe{Sensitivity: .98} }, th(2.9, .05, 100, w{})), BoundCPU, tandem.Process, 2, "CPU-bound"},
+		{"a flag is watched without the kernel", of(func(m *Measurement) { m.Probe = &Probe{Sensitivity: .05, Spent: .1, Ratio: .55} }, th(2.9, .05, 100, w{})), BoundSpin, tandem.Auto, 0, "seems to spin"},
+		{"real work under the probe", of(func(m *Measurement) { m.Probe = &Probe{Sensitivity: .98, Spent: 1, Ratio: 1} }, th(2.9, .05, 100, w{})), BoundCPU, tandem.Process, 2, "CPU-bound"},
+		{"one watches until another has computed", of(func(m *Measurement) { m.Probe = &Probe{Sensitivity: .1, Spent: .1, Ratio: .7, Circling: .5} }, repeat(2, th(2.9, .05, 100, w{}))...), BoundSpin, tandem.Auto, 0, "spins: 50 % of its time"},
+		{"circles that are missed", of(func(m *Measurement) { m.Probe = &Probe{Sensitivity: .9, Spent: 1, Ratio: 1, Circling: 1} }, th(2.9, .05, 100, w{})), BoundCPU, tandem.Process, 2, "CPU-bound"},
+		{"circles beside others who kept the first run back", of(func(m *Measurement) {
+			m.Foreign, m.Probe = 2, &Probe{Sensitivity: -.4, Spent: 1, Ratio: 1.02, Circling: 1}
+		}, th(1.2, 1.7, 100, w{})), BoundCPU, tandem.Process, 1, "CPU-bound"},
+		{"work whose second run was less disturbed", of(func(m *Measurement) { m.Probe = &Probe{Sensitivity: -.4, Spent: .97, Ratio: .99} }, th(2.9, .05, 100, w{})), BoundCPU, tandem.Process, 2, "CPU-bound"},
 		{"the heartbeat of a runtime", of(nil, th(2.9, .05, 100, w{}), Thread{Runtime: "go", Life: sec(3), On: sec(.02), Slices: 300, Wait: map[Cause]time.Duration{Sleep: sec(2.9)}}), BoundCPU, tandem.Process, 2, "CPU-bound"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

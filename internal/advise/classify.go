@@ -142,10 +142,13 @@ func Judge(m *Measurement) Verdict {
 			}
 		}
 	}
-	if m.Probe != nil && f.cores >= .3 && min(f.cores, 1)-m.Probe.Sensitivity >= .5 {
+	if spins(m, &f) {
 		v.Bound, margin = BoundSpin, 1
 	}
-	if v.Bound == BoundSpin {
+	switch c := m.circling(&f); {
+	case c > 0:
+		f.Spin, f.CPU, f.RunQueue = c*(f.CPU+f.RunQueue), (1-c)*f.CPU, (1-c)*f.RunQueue
+	case v.Bound == BoundSpin:
 		f.Spin, f.CPU = f.CPU, 0
 	}
 	if v.Bound == BoundMixed {
@@ -224,6 +227,8 @@ func confidence(m *Measurement, f *figures, b Bound, margin float64) (Confidence
 		return Low, "from outside it cannot be seen what it waits for"
 	case f.scarce && f.CPU >= .25:
 		return Low, "others left it next to nothing of the processors that it wanted"
+	case m.Probe != nil && m.Probe.Circling >= turning && b != BoundSpin:
+		return Low, "threads were again and again where they had been before, as if they spun, but whether that is of use did not show"
 	case f.gone > .5 && b != BoundCPU:
 		return Low, "most of the time went into processes too short to follow"
 	case margin < .10:
@@ -241,7 +246,7 @@ func confidence(m *Measurement, f *figures, b Bound, margin float64) (Confidence
 	case b == BoundCPU && watched(m):
 		return Medium, "a thread that looks again and again whether another has changed a variable looks the same"
 	case b == BoundSpin && m.Probe == nil:
-		return Medium, "a program that asks the kernel again and again looks the same; --probe tells them apart"
+		return Medium, "a program that asks the kernel again and again looks the same; --probe-spin tells them apart"
 	case margin < .35:
 		return Medium, "the figures are not far from the border to another answer"
 	case f.Opaque > .25:

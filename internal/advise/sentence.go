@@ -37,6 +37,10 @@ func sentence(m *Measurement, f *figures, v *Verdict) string {
 			fmt.Fprintf(b, "bound by page faults: %s of its computing is the kernel giving it memory, %.0f pages a second", percent(f.sys), f.minor)
 		}
 	case BoundSpin:
+		if m.circling(f) > 0 {
+			fmt.Fprintf(b, "spins: %s of its time it looks again and again whether something has changed, and nothing was missed when it was kept from that", percent(s.Spin))
+			break
+		}
 		fmt.Fprintf(b, "seems to spin: %s of its time on a processor, asking again and again for what is not there", percent(s.Spin))
 	case BoundMixed:
 		fmt.Fprintf(b, "mixed: it computes %s of its time and %s", percent(s.CPU+s.RunQueue), waitsFor(m, f, v))

@@ -8,6 +8,10 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
+
+	"tandem/internal/cluster"
+	"tandem/internal/queue/jetstream"
 )
 
 // skewedNow is the clock of a program whose wall time is CLOCK_SKEW seconds off; time intervals are right, as they are on a machine whose clock was set wrongly.
@@ -84,4 +88,32 @@ func trueNow() (sec int64, nsec int32, mono int64) {
 		t.Fatalf("build with another clock: %v\n%s", err, out)
 	}
 	return program
+}
+
+// clocks holds that the clock of each node is as far from ours as the test means it to be. A node says its time every few seconds, and is heard for ten after that.
+func (i *island) clocks(p *party, off map[string]time.Duration) {
+	p.t.Helper()
+	e, err := jetstream.Connect(p.nats, jetstream.Config{})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer e.Close()
+	h, err := cluster.Open(p.t.Context(), e)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	nodes, err := h.Nodes(p.t.Context())
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	seen := map[string]time.Duration{}
+	for _, n := range nodes {
+		seen[n.Name] = time.Until(n.Seen)
+	}
+	for name, want := range off {
+		if is, ok := seen[name]; !ok || is > want+time.Second || is < want-cluster.NodeTTL-2*time.Second {
+			p.t.Errorf("the clock of %s is %v off (heard: %v), want %v: the fault did not happen", name, is, ok, want)
+		}
+	}
+	p.t.Logf("clocks: %v", seen)
 }

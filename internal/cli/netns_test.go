@@ -275,6 +275,7 @@ func TestNamespaces(t *testing.T) {
 				p.from[n], p.env[n] = program, "CLOCK_SKEW="+seconds
 			}
 		}, func(t *testing.T, p *party) {
+			isle.clocks(p, map[string]time.Duration{"a": 30 * time.Second, "b": 0, "c": -30 * time.Second})
 			n := isle.leader(p)
 			at := time.Now()
 			p.kill(n)

@@ -54,8 +54,9 @@ believe it: docs/explanation/measuring.md.
 
 --runtime asks Python, Node and the JVM where in their own code they are. The program then runs with a little of ours in it: a thread in Python, Node's profiler,
 jcmd for the JVM, which stops it for a moment up to five times. Go cannot be asked.
---probe-spin finds programs that are busy with nothing. It runs the command a SECOND TIME and stops it half of the time, 4 ms in 8: whoever computes takes longer, whoever
-spins does not. What the command does to the world it does twice, and being stopped may make its waits end early. Only the command and what it starts are stopped.
+--probe-spin finds programs that are busy with nothing. It runs the command a SECOND TIME, looks at the registers of its threads, holds those that go in a circle (or,
+where none does, stops everything) half of the time, 4 ms in 8: whoever computes takes longer, whoever spins does not. What the command does to the world it does twice, and
+being stopped may make its waits end early. Only the command and what it starts are stopped.
 
 Exit codes: the command's own · 128 and the signal that ended it · 125 Tandem failed · 126 not executable · 127 not found.`,
 		Example: `  tandem profile -- python3 train.py
@@ -76,7 +77,7 @@ Exit codes: the command's own · 128 and the signal that ended it · 125 Tandem 
 	s.DurationVar(&f.interval, "interval", 50*time.Millisecond, "time between two looks; it grows when looking would cost more than 1 % of a processor")
 	s.DurationVar(&f.during, "for", 0, "with --pid: watch so long")
 	s.BoolVar(&f.runtime, "runtime", false, "ask Python, Node and the JVM where in their own code they are")
-	s.BoolVar(&f.spin, "probe-spin", false, "run the command a second time, stopped half of the time, to find out whether it is busy with nothing")
+	s.BoolVar(&f.spin, "probe-spin", false, "run the command a second time, held half of the time, to find out whether it is busy with nothing")
 	return c
 }
 

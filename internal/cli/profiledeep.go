@@ -3,16 +3,13 @@ package cli
 import (
 	"context"
 	"fmt"
-	"math"
 	"os"
 	"strings"
 	"sync"
-	"time"
 
 	"tandem"
 	"tandem/internal/advise"
 	"tandem/internal/inside"
-	"tandem/internal/proc"
 )
 
 // records says whether what threads did when is to be kept.
@@ -86,66 +83,4 @@ func (k *asking) tell(r *profiled) {
 	functions, notes := k.in.Functions(r.m.Runtimes)
 	r.m.Functions, r.m.Notes = functions, append(r.m.Notes, notes...)
 	advise.Name(r.m, &r.v)
-}
-
-// The duty of the probe, and the shortest run that it says something about.
-const (
-	halfDuty   = 4 * time.Millisecond
-	spinnable  = 300 * time.Millisecond
-	lookAround = 25 // duties between two looks for new processes
-)
-
-// probeSpin runs the command again and stops it half of the time: who computes needs longer by that, who spins does not.
-func (a *app) probeSpin(r *profiled, args []string, took time.Duration, signals <-chan os.Signal, typed bool) {
-	note := func(format string, args ...any) { r.m.Notes = append(r.m.Notes, fmt.Sprintf(format, args...)) }
-	switch {
-	case r.signal != "" || *r.exit != 0:
-		note("--probe-spin: not run again, because the command failed")
-		return
-	case took < spinnable:
-		note("--probe-spin: not run again: %s is too short to tell anything", brief(took))
-		return
-	case r.v.Bound != advise.BoundCPU && r.v.Bound != advise.BoundSpin && r.v.Bound != advise.BoundMixed:
-		note("--probe-spin: not run again: it is not busy")
-		return
-	}
-	begun := time.Now()
-	child, err := proc.StartForeground(args)
-	if err != nil {
-		note("--probe-spin: %s", err)
-		return
-	}
-	var h proc.Halted
-	pids := []int{child.PID()}
-	for n, running := 0, true; running; n++ {
-		if n%lookAround == 0 {
-			pids = inside.Descendants(child.PID())
-		}
-		h.Halt(pids)
-		for _, on := range []bool{false, true} {
-			if on {
-				h.Continue()
-			}
-			select {
-			case s := <-signals:
-				if !typed || !proc.Typed(s) {
-					child.Signal(s)
-				}
-			case <-child.Gone():
-				running = false
-			case <-time.After(halfDuty):
-			}
-		}
-	}
-	h.Close()
-	half := time.Since(begun)
-	x, _ := child.Reap()
-	if x.Signal != 0 || x.Code != 0 {
-		note("--probe-spin: the second run failed (%s), so it says nothing", x)
-		return
-	}
-	e := (half - took).Seconds() / took.Seconds()
-	r.m.Probe = &advise.Probe{Sensitivity: math.Round(100*e) / 100}
-	r.v = advise.Judge(r.m)
-	note("--probe-spin: stopped half of the time it took %s in place of %s", brief(half), brief(took))
 }

@@ -241,7 +241,7 @@ func (r *remote) manifest(ctx context.Context, run *running, flow engine.Flow) (
 		return m, err
 	}
 	m := cluster.Manifest{Version: cluster.Version, Run: r.name, Flow: file.Name, File: filepath.Base(file.Path), State: cluster.Active, Priority: r.priority, Created: time.Now(), From: hostname(),
-		Window: r.window, Params: map[string]string{}, DeadOf: r.of}
+		Window: r.window, Packs: true, Params: map[string]string{}, DeadOf: r.of}
 	if r.delay > 0 {
 		m.NotBefore = time.Now().Add(r.delay)
 	}

@@ -34,7 +34,8 @@ const (
 	MaxLost = 10
 	// Version of what nodes and submitters say to each other. A node takes runs of its own version and the one before.
 	Version = 1
-	// Window is how many items of a run may be in one queue, and so how far a submitter may be ahead of its slowest step.
+	// Window is how many items of a run may be in the queue of a step, and so how far a submitter may be ahead of its slowest step. Of results it is as many messages, each of
+	// which may hold several; see pack.
 	Window = 10_000
 
 	inline    = 256 << 10 // bytes of a message that need no object
@@ -71,6 +72,7 @@ type Manifest struct {
 	EndedAt   time.Time         `json:"ended_at,omitzero"`
 	DeadOf    string            `json:"dead_of,omitempty"` // the run whose dead letters it tries again, and adds to
 	From      string            `json:"from"`              // the submitter's host
+	Packs     bool              `json:"packs,omitempty"`   // the submitter reads messages of several results
 	Window    int               `json:"window"`
 	Items     int64             `json:"items,omitempty"` // the source gave, when it has been read to its end
 	Outcomes  map[string]int64  `json:"outcomes,omitempty"`
@@ -98,7 +100,7 @@ const NodeTTL = 10 * time.Second
 
 // Open opens the tables and stores of a cluster, and waits for one that is just choosing its leaders. The engine stays the caller's.
 func Open(ctx context.Context, e *jetstream.Engine) (h *Hub, err error) {
-	err = patience{e.Gone}.soon(ctx, "open the tables of the cluster", func(ctx context.Context) error {
+	err = patience{gone: e.Gone}.soon(ctx, "open the tables of the cluster", func(ctx context.Context) error {
 		h, err = tables(ctx, e)
 		return err
 	})
@@ -107,6 +109,9 @@ func Open(ctx context.Context, e *jetstream.Engine) (h *Hub, err error) {
 
 func tables(ctx context.Context, e *jetstream.Engine) (h *Hub, err error) {
 	h = &Hub{e: e}
+	if err = e.Agree(ctx); err != nil {
+		return nil, err
+	}
 	if h.runs, err = e.Table(ctx, "runs", 0); err != nil {
 		return nil, err
 	}
@@ -127,7 +132,7 @@ func (h *Hub) queue(ctx context.Context, m Manifest, at int) (*jetstream.Queue, 
 		Backoff:  func(int) time.Duration { return time.Second }})
 }
 
-func (h *Hub) patience() patience { return patience{h.e.Gone} }
+func (h *Hub) patience() patience { return patience{gone: h.e.Gone} }
 
 func queueName(m Manifest, at int) string {
 	if at >= len(m.Steps) {
@@ -135,6 +140,10 @@ func queueName(m Manifest, at int) string {
 	}
 	return m.Run + "-step-" + m.Steps[at].Name
 }
+
+// part is how much of the object store may be filled by who passes items on behind step at; the submitter, who feeds the first step, is -1. The nearer to the end,
+// the more: what is stored there makes room for the rest, so a store that is full of what waits for the first steps never keeps the last from going on.
+func (m Manifest) part(at int) float64 { return float64(at+2) / float64(len(m.Steps)+1) }
 
 // Create makes a run known. Of two with one name the second is refused.
 func (h *Hub) Create(ctx context.Context, m Manifest) error {

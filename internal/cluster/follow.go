@@ -3,10 +3,12 @@ package cluster
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
 	"tandem"
+	"tandem/internal/queue/jetstream"
 )
 
 // silence is how long the queue may say nothing before that is said: choosing a leader takes a few seconds.
@@ -65,12 +67,38 @@ func (s *Submission) waits(ctx context.Context, m Manifest) string {
 	if len(nodes) == 0 {
 		return "no node is there"
 	}
-	return strings.Join(Unable(m, nodes), "; ")
+	all := Unable(m, nodes)
+	for _, n := range nodes {
+		for _, i := range n.Steps {
+			if i.Run == m.Run && i.State == Serving && i.Why != "" {
+				all = append(all, fmt.Sprintf("step %s on %s: %s", i.Step, n.Name, i.Why))
+			}
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.full != "" {
+		all = append(all, "the source: "+s.full)
+	}
+	return strings.Join(all, "; ")
+}
+
+// stuck notes why nothing can be fed; nil says that it goes on.
+func (s *Submission) stuck(why error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.full = ""; why != nil {
+		s.full = cause(why)
+	}
 }
 
 // cause words an error of the queue in one line.
 func cause(err error) string {
-	if e, ok := errors.AsType[*tandem.Error](err); ok && e.Hint != "" {
+	e, ok := errors.AsType[*tandem.Error](err)
+	switch {
+	case ok && jetstream.Full(err):
+		return e.Message + "; " + e.Hint
+	case ok && e.Hint != "":
 		return e.Hint
 	}
 	return err.Error()

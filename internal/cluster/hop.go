@@ -23,15 +23,16 @@ type hop struct {
 
 	records *jetstream.Records
 
-	in   tandem.Queue
-	next tandem.Queue // the queue of the next step, or of the results
-	end  tandem.Queue // of the results
-	last bool         // next is end
-	most int          // letters to take at a time
-	wait patience
-	turn func(context.Context) // waits while a run of a higher priority has items here
-	dead *Dead                 // where items that ended badly are kept
-	gone func() bool           // the run is over: nothing of it is given back
+	in    tandem.Queue
+	next  tandem.Queue // the queue of the next step, or of the results
+	end   tandem.Queue // of the results
+	last  bool         // next is end
+	packs bool         // the submitter reads packs
+	most  int          // letters to take at a time
+	wait  patience
+	turn  func(context.Context) // waits while a run of a higher priority has items here
+	dead  *Dead                 // where items that ended badly are kept
+	gone  func() bool           // the run is over: nothing of it is given back
 
 	redact func(tandem.Value) tandem.Value
 
@@ -52,6 +53,7 @@ type parcel struct {
 	dead     []*letter // of out: those that ended badly, as they were when this step got them
 	canceled bool
 
+	sealed   [][]byte // of out, that many as are stored
 	pieces   [][]byte // what is recorded to have become of it, in place of out
 	revision uint64   // of the record or the claim; zero means none
 	object   string   // of a record that is too large for a message
@@ -231,32 +233,43 @@ func (h *hop) flush(ctx context.Context) {
 	}
 }
 
-// pass stores what came of parcels behind this step, and then ends their leases.
+// pass stores what came of parcels behind this step, and then ends their leases. When the store gets full in the middle, what is in it goes on first: that makes room.
 func (h *hop) pass(ctx context.Context, lot []*parcel) error {
 	lot, err := h.decide(ctx, lot)
-	if err != nil || len(lot) == 0 {
-		return err
+	for err == nil && len(lot) > 0 {
+		var n int
+		var on, over []tandem.Message
+		if n, on, over, err = h.seal(ctx, lot); err == nil {
+			err = h.send(ctx, lot[:n], on, over)
+		}
+		lot = lot[n:]
 	}
-	var on, over []tandem.Message
-	leases := make([]tandem.Lease, 0, len(lot))
-	for _, p := range lot {
-		leases = append(leases, p.lease)
+	return err
+}
+
+// seal makes messages of what came of the first n parcels, at least of one: for the next step, and for the submitter.
+func (h *hop) seal(ctx context.Context, lot []*parcel) (n int, on, over []tandem.Message, err error) {
+	for n, p := range lot {
 		if p.pieces != nil {
-			all, err := p.messages()
+			further, ended, err := p.messages(h.last)
 			if err != nil {
-				return err
+				return n, nil, nil, err
 			}
-			if h.last {
-				over = append(over, all...)
-			} else {
-				on = append(on, all...)
-			}
+			on, over = append(on, further...), append(over, ended...)
 			continue
 		}
 		for i, l := range p.out {
 			var m tandem.Message
-			if err := h.wait.try(ctx, func() (err error) { m, err = l.seal(ctx, h.store, h.name); return err }); err != nil {
-				return err
+			once := func() (err error) { m, err = h.sealed(ctx, p, l, &p.over[i]); return err }
+			err := once()
+			if err != nil && n > 0 && jetstream.Full(err) {
+				return n, on, over, nil
+			}
+			if err != nil && again(err) {
+				err = h.wait.try(ctx, once)
+			}
+			if err != nil {
+				return n, nil, nil, err
 			}
 			if p.over[i] {
 				over = append(over, m)
@@ -264,6 +277,36 @@ func (h *hop) pass(ctx context.Context, lot []*parcel) error {
 				on = append(on, m)
 			}
 		}
+	}
+	return len(lot), on, over, nil
+}
+
+// sealed makes a message of a letter. What the store can never hold ends as failed, without the values.
+func (h *hop) sealed(ctx context.Context, p *parcel, l *letter, over *bool) (tandem.Message, error) {
+	store := h.store
+	if *over { // the submitter takes it, and needs no room for that
+		store = store.Within(1)
+	}
+	m, err := l.seal(ctx, store, h.name)
+	e, ok := errors.AsType[*tandem.Error](err)
+	if !ok || e.Kind != tandem.KindTooLarge {
+		return m, err
+	}
+	l.Outcome, l.Error, l.Object, l.Node = tandem.Failed, failureOf(e), "", h.node
+	l.value, l.source, l.earlier = tandem.Value{}, tandem.Value{}, nil
+	p.dead = append(p.dead, p.died(l, h.step))
+	*over = true
+	return l.seal(ctx, store, h.name)
+}
+
+// send puts messages behind this step and ends the leases of the parcels that they came of.
+func (h *hop) send(ctx context.Context, lot []*parcel, on, over []tandem.Message) error {
+	leases := make([]tandem.Lease, len(lot))
+	for i, p := range lot {
+		leases[i] = p.lease
+	}
+	if h.packs {
+		over = pack(over)
 	}
 	for q, m := range map[tandem.Queue][]tandem.Message{h.next: on, h.end: over} {
 		if len(m) > 0 {
@@ -275,7 +318,7 @@ func (h *hop) pass(ctx context.Context, lot []*parcel) error {
 	if err := h.wait.try(ctx, func() error { return h.dead.put(ctx, lot) }); err != nil {
 		return err
 	}
-	err = h.in.Done(ctx, leases...)
+	err := h.in.Done(ctx, leases...)
 	lost := err != nil
 	if errors.Is(err, tandem.ErrLost) || again(err) && !h.wait.over() {
 		err = nil // it may be run once more, here or elsewhere, and the submitter counts it once

@@ -2,9 +2,9 @@ package cluster
 
 import (
 	"bufio"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
+	"hash/maphash"
 	"io/fs"
 	"iter"
 	"os"
@@ -18,15 +18,16 @@ import (
 // ledger is what a submitter knows of its run: how much of the source it has fed, and which roots have come back whole. What it must know after a kill stands
 // in two files; that an item's line is in the sink is the journal's to know.
 type ledger struct {
-	mu    sync.Mutex
-	count int64            // items fed
-	whole bool             // the source has been read to its end
-	ended int64            // roots that have come back whole
-	open  map[string]*root // of which some have come back
-	seen  map[[16]byte]struct{}
-	have  func(string) bool
-	dir   string
-	parts *os.File
+	mu     sync.Mutex
+	count  int64            // items fed
+	whole  bool             // the source has been read to its end
+	ended  int64            // roots that have come back whole
+	open   map[string]*root // of which some have come back
+	lines  map[key]struct{} // of items whose line is in the sink or on the way there
+	wholes map[key]struct{} // of roots that have become several and have come back whole
+	have   func(string) bool
+	dir    string
+	parts  *os.File
 }
 
 // root is an item of the source that has become several. A step that ran twice for one item may have made other items the second time. All that came of either run
@@ -55,7 +56,7 @@ type partRecord struct {
 }
 
 func openLedger(dir string, have func(string) bool, before int64) (*ledger, error) {
-	l := &ledger{open: map[string]*root{}, seen: map[[16]byte]struct{}{}, have: have, dir: dir}
+	l := &ledger{open: map[string]*root{}, lines: map[key]struct{}{}, wholes: map[key]struct{}{}, have: have, dir: dir}
 	if have == nil {
 		l.have = func(string) bool { return false }
 	}
@@ -132,7 +133,7 @@ func (l *ledger) share(p partRecord) (whole bool) {
 		return false
 	}
 	delete(l.open, p.Root)
-	l.seen[keyOf(p.Root, "whole")] = struct{}{}
+	l.wholes[keyOf(p.Root)] = struct{}{}
 	l.ended++
 	return true
 }
@@ -151,7 +152,7 @@ func (p partRecord) parents() iter.Seq2[string, string] {
 
 // useless tells whether there is no use for an item: its line is in the sink or on the way there, or that of something else which came of the same. The mutex is held.
 func (l *ledger) useless(p partRecord) (bool, error) {
-	if _, over := l.seen[keyOf(p.Root, "whole")]; over || l.has(p.ID) {
+	if _, over := l.wholes[keyOf(p.Root)]; over || l.has(p.ID) {
 		return true, nil
 	}
 	splits := map[string]string{}
@@ -200,14 +201,16 @@ func (l *ledger) sync() error {
 
 // has tells whether the line of an item is in the sink or on the way there.
 func (l *ledger) has(id string) bool {
-	_, ok := l.seen[keyOf(id, "line")]
+	_, ok := l.lines[keyOf(id)]
 	return ok || l.have(id)
 }
 
-func keyOf(id, what string) [16]byte {
-	sum := sha256.Sum256([]byte(what + " " + id))
-	return [16]byte(sum[:16])
-}
+// key stands for an id in the memory of one process: 128 bits of hashes that nobody outside can foresee.
+type key [2]uint64
+
+var seeds = [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}
+
+func keyOf(id string) key { return key{maphash.String(seeds[0], id), maphash.String(seeds[1], id)} }
 
 func partOf(l *letter) partRecord {
 	return partRecord{ID: l.ID, Root: l.Root, Shares: l.Shares, Splits: l.Splits}
@@ -226,7 +229,7 @@ func (l *ledger) take(t *letter) (first, whole bool, err error) {
 			return false, false, err
 		}
 	}
-	l.seen[keyOf(p.ID, "line")] = struct{}{}
+	l.lines[keyOf(p.ID)] = struct{}{}
 	return true, l.share(p), nil
 }
 

@@ -146,7 +146,7 @@ func TestBundleTooLarge(t *testing.T) {
 func TestPatience(t *testing.T) {
 	away := &tandem.Error{Kind: tandem.KindQueue, Message: "away", Again: tandem.AgainYes}
 	gone, calls := false, 0
-	p := patience{func() bool { return gone }}
+	p := patience{gone: func() bool { return gone }}
 	if err := p.try(t.Context(), func() error {
 		if calls++; calls < 3 {
 			return away

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -81,11 +80,11 @@ func (l *letter) seal(ctx context.Context, store *jetstream.Objects, name string
 	if len(blob) > inline {
 		l.Object = name + "/" + l.name()
 		if err := store.Put(ctx, l.Object, bytes.NewReader(blob)); err != nil {
-			return tandem.Message{}, err
+			return tandem.Message{}, of(err, "store the values of", l.ID)
 		}
 		blob = nil
 	}
-	h, err := json.Marshal(l.head)
+	h, err := l.head.marshal()
 	if err != nil {
 		return tandem.Message{}, err
 	}
@@ -94,6 +93,17 @@ func (l *letter) seal(ctx context.Context, store *jetstream.Objects, name string
 	body = binary.LittleEndian.AppendUint32(body, uint32(len(h)))
 	body = append(append(body, h...), blob...)
 	return tandem.Message{ID: l.name(), Body: body}, nil
+}
+
+// of is an error of the store that says whose values it is about.
+func of(err error, op, item string) error {
+	e, ok := errors.AsType[*tandem.Error](err)
+	if !ok {
+		return err
+	}
+	c := *e
+	c.Op, c.On = op, "item "+item
+	return &c
 }
 
 // name tells the item from those of the same id that another run of a step has made.
@@ -127,7 +137,7 @@ func parse(m *tandem.Message) (*letter, error) {
 		return nil, errLetter
 	}
 	l := &letter{}
-	if err := json.Unmarshal(b[5:5+n], &l.head); err != nil {
+	if err := l.head.unmarshal(b[5 : 5+n]); err != nil {
 		return nil, fmt.Errorf("%w: %v", errLetter, err)
 	}
 	if l.Shares <= 0 || l.Shares > sharesIn1 || l.ID == "" || l.Root == "" {

@@ -326,7 +326,7 @@ func (n *Node) step(ctx context.Context, w *work, i int, dir string) error {
 	if err != nil {
 		return err
 	}
-	h := newHop(&hop{node: n.cfg.Name, step: m.Steps[i].Name, run: m.Run, name: m.Run + "/" + m.Steps[i].Name, store: n.hub.objects, records: n.hub.records, in: in, next: next, end: end, last: i+1 == len(m.Steps), most: most, wait: n.hub.patience(),
+	h := newHop(&hop{node: n.cfg.Name, step: m.Steps[i].Name, run: m.Run, name: m.Run + "/" + m.Steps[i].Name, store: n.hub.objects.Within(m.part(i)), records: n.hub.records, in: in, next: next, end: end, last: i+1 == len(m.Steps), packs: m.Packs, most: most, wait: patience{n.hub.e.Gone, func(why error) { n.waits(w, i, why) }},
 		turn: w.wait, dead: dead, gone: w.dropped.Load})
 	e := engine.New(engine.Config{Run: m.Run, Cores: n.cfg.Cores, OnEvent: n.cfg.OnEvent})
 	w.mu.Lock()
@@ -336,6 +336,19 @@ func (n *Node) step(ctx context.Context, w *work, i int, dir string) error {
 	n.tell()
 	n.event("step", m.Run+" "+m.Steps[i].Name, "starting", "serving", "")
 	return h.serve(ctx, e, flow, n.grace, w.hard)
+}
+
+// waits notes what a step that is served waits for; nil says that it goes on.
+func (n *Node) waits(w *work, i int, why error) {
+	to, reason := "goes on", ""
+	if why != nil {
+		to, reason = "waits", cause(why)
+	}
+	w.mu.Lock()
+	w.steps[i].Why = reason
+	w.mu.Unlock()
+	n.tell()
+	n.event("step", w.manifest.Run+" "+w.manifest.Steps[i].Name, Serving, to, reason)
 }
 
 // beat says what the node is and does, every few seconds.

@@ -41,7 +41,7 @@ func single(t *testing.T, h *Hub, run string, change func(*Manifest)) Manifest {
 	if err == nil {
 		err = h.Store(t.Context(), name, packed)
 	}
-	m := Manifest{Version: Version, Run: run, Flow: "one", Bundle: name, State: Active, Created: time.Now(), Window: 1000, Steps: []Step{{Name: "one"}}}
+	m := Manifest{Version: Version, Run: run, Flow: "one", Bundle: name, State: Active, Created: time.Now(), Window: 1000, Packs: true, Steps: []Step{{Name: "one"}}}
 	if change != nil {
 		change(&m)
 	}

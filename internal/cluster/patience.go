@@ -19,12 +19,20 @@ const (
 // patience says how long to wait, and for what not.
 type patience struct {
 	gone func() bool // whether the connection is closed for good; nil means never
+	says func(error) // told once what is waited for when that has taken [silence], and nil when it goes on; may be nil
 }
 
 // try does do until it succeeds, fails for good, or ctx is done.
 func (p patience) try(ctx context.Context, do func() error) error {
+	begun, said := time.Now(), false
 	for pause := firstPause; ; pause = min(2*pause, mostPause) {
 		err := do()
+		if said && (err == nil || !again(err)) {
+			p.says(nil)
+		} else if !said && again(err) && p.says != nil && time.Since(begun) > silence {
+			said = true
+			p.says(err)
+		}
 		if err == nil || !again(err) || p.over() || ctx.Err() != nil {
 			return err
 		}

@@ -170,7 +170,7 @@ func manifest(t *testing.T, h *Hub, run string) Manifest {
 	if err == nil {
 		err = h.Store(t.Context(), name, packed)
 	}
-	m := Manifest{Version: Version, Run: run, Flow: "test", Bundle: name, File: "flow.yaml", State: Active, Created: time.Now(), Window: 200,
+	m := Manifest{Version: Version, Run: run, Flow: "test", Bundle: name, File: "flow.yaml", State: Active, Created: time.Now(), Window: 200, Packs: true,
 		Steps: []Step{{Name: "double"}, {Name: "split"}, {Name: "check"}}}
 	if err == nil {
 		err = h.Create(t.Context(), m)
@@ -222,6 +222,37 @@ func TestARunOnTwoNodes(t *testing.T) {
 	if err := h.Create(t.Context(), m); err == nil || !strings.Contains(err.Error(), "already") {
 		t.Errorf("a second run of the same name: %v", err)
 	}
+}
+
+// The server's level is known in its own process only, and a submitter elsewhere makes the first queue.
+func TestARunAtLevelPower(t *testing.T) {
+	s, err := jetstream.Serve(jetstream.ServerConfig{Dir: t.TempDir(), Level: jetstream.Power, Listen: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	h, e := join(t, s)
+	defer e.Close()
+	outside, err := jetstream.Connect(s.URL(), jetstream.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer outside.Close()
+	from, err := Open(t.Context(), outside)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, to := manifest(t, from, "power"), newLines()
+	q, err := from.queue(t.Context(), m, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer q.Close()
+	defer node(t, h, "inside", time.Millisecond)()
+	if _, err := submit(t.Context(), from, m, t.TempDir(), 300, to); err != nil {
+		t.Fatal(err)
+	}
+	check(t, 300, to)
 }
 
 // A node that vanishes: its connection is cut, so that it neither passes anything on nor gives anything back.
@@ -328,6 +359,9 @@ func TestAResultStaysUntilItsLineIsThere(t *testing.T) {
 		return n
 	}
 	for end := time.Now().Add(5 * Lease); again() == 0; time.Sleep(10 * time.Millisecond) {
+		sub.sent.mu.Lock()
+		clear(sub.sent.all) // as of a submitter whose words do not get through
+		sub.sent.mu.Unlock()
 		if time.Now().After(end) {
 			t.Error("it does not come again")
 			break

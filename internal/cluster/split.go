@@ -166,14 +166,15 @@ func (h *hop) decide(ctx context.Context, lot []*parcel) ([]*parcel, error) {
 
 // split records the pieces of one item, or finds what another has recorded. It is false when the item is not ours any more.
 func (h *hop) split(ctx context.Context, p *parcel) (bool, error) {
-	pieces := make([][]byte, len(p.out))
-	for i, l := range p.out {
-		m, err := l.seal(ctx, h.store, h.name)
+	for _, l := range p.out[len(p.sealed):] { // what was stored when the store got full is not stored again
+		over := h.last || l.Outcome != ""
+		m, err := h.sealed(ctx, p, l, &over)
 		if err != nil {
 			return false, err
 		}
-		pieces[i] = m.Body
+		p.sealed = append(p.sealed, m.Body)
 	}
+	pieces := p.sealed
 	b, err := json.Marshal(record{Pieces: pieces})
 	if err != nil {
 		return false, err
@@ -205,18 +206,21 @@ func (h *hop) split(ctx context.Context, p *parcel) (bool, error) {
 	return h.still(ctx, p)
 }
 
-// messages gives the pieces of a record as they go into a queue.
-func (p *parcel) messages() ([]tandem.Message, error) {
-	all := make([]tandem.Message, len(p.pieces))
-	for i, b := range p.pieces {
+// messages gives the pieces of a record as they go into queues: that of the next step, and that of the results.
+func (p *parcel) messages(last bool) (on, over []tandem.Message, err error) {
+	for _, b := range p.pieces {
 		m := tandem.Message{Body: b}
 		l, err := parse(&m)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		m.ID, all[i] = l.name(), m
+		if m.ID = l.name(); last || l.Outcome != "" {
+			over = append(over, m)
+		} else {
+			on = append(on, m)
+		}
 	}
-	return all, nil
+	return on, over, nil
 }
 
 // unrecord forgets the records of parcels whose leases have ended.

@@ -28,10 +28,12 @@ type Submission struct {
 	mu      sync.Mutex
 	ledger  *ledger
 	results *jetstream.Queue
-	done    []tandem.Lease       // written, their leases to be ended
-	letters []*letter            // of done
+	done    []tandem.Lease // all that they hold is written: to be ended
+	letters []*letter      // written, since leases were ended last
+	sent    envelopes
 	flying  map[string][]receipt // by id what is on its way to the sink, with what has come of the same meanwhile
 	some    chan struct{}        // told that there is something in done
+	full    string               // why the source is not read further
 	ending  sync.Mutex
 	tried   tried
 }
@@ -60,6 +62,7 @@ func (s *Submission) Starts(ctx context.Context, yield func(engine.Start) bool) 
 	defer feeding.Wait()
 	defer cancel(nil)
 	feeding.Go(func() { s.follow(ctx, cancel) })
+	feeding.Go(func() { s.sent.renew(ctx) })
 	s.some, s.flying = make(chan struct{}, 1), map[string][]receipt{}
 	feeding.Go(func() {
 		if err := s.ends(ctx); err != nil && ctx.Err() == nil {
@@ -103,6 +106,7 @@ func (s *Submission) feed(ctx context.Context) error {
 		lot = lot[:0]
 		return bad == nil
 	}
+	store, wait := s.Hub.objects.Within(s.Manifest.part(-1)), patience{s.Hub.e.Gone, s.stuck}
 	last := time.Now()
 	err := s.Source.Each(ctx, func(id string, v tandem.Value) bool {
 		if skip > 0 {
@@ -112,7 +116,12 @@ func (s *Submission) feed(ctx context.Context) error {
 		l := &letter{source: v, value: v}
 		l.ID, l.Root, l.Shares = id, id, sharesIn1
 		var m tandem.Message
-		if bad = s.Hub.patience().try(ctx, func() (err error) { m, err = l.seal(ctx, s.Hub.objects, s.Manifest.Run); return err }); bad != nil {
+		if bad = wait.try(ctx, func() (err error) {
+			if m, err = l.seal(ctx, store, s.Manifest.Run); jetstream.Full(err) && len(lot) > 0 && !put() { // what is stored goes on, and makes room
+				return bad
+			}
+			return err
+		}); bad != nil {
 			return false
 		}
 		lot = append(lot, m)
@@ -139,6 +148,10 @@ func (s *Submission) feed(ctx context.Context) error {
 
 // collect yields what comes back until all of it is there. The context feeds ends with the feeding, which may be after the last has come back.
 func (s *Submission) collect(ctx, feeds context.Context, yield func(engine.Start) bool) error {
+	ask := asking(askMost)
+	if s.Manifest.Packs {
+		ask = askFirst
+	}
 	for {
 		if n, whole := s.ledger.fed(); whole && s.ledger.roots() == n {
 			return nil
@@ -148,7 +161,8 @@ func (s *Submission) collect(ctx, feeds context.Context, yield func(engine.Start
 		if feeds.Err() == nil {
 			wait = feeds
 		}
-		leases, err := s.results.Take(wait, 256)
+		asked := time.Now()
+		leases, err := s.results.Take(wait, int(ask))
 		if err != nil {
 			if ctx.Err() != nil {
 				return nil
@@ -162,48 +176,73 @@ func (s *Submission) collect(ctx, feeds context.Context, yield func(engine.Start
 			}
 			return err
 		}
+		ask.learn(leases, time.Since(asked))
 		for i, lease := range leases {
-			l, err := parse(lease.Message())
+			more, err := s.sort(ctx, lease, yield)
 			if err != nil {
 				return err
 			}
-			useless, err := s.ledger.knows(l)
-			if err != nil {
-				return err
-			}
-			if useless { // its values may be gone from the store already
-				s.stray(lease, l)
-				continue
-			}
-			if err := l.fill(ctx, s.Hub.objects, lease.Message()); again(err) {
-				continue // its lease lapses, and it comes again
-			} else if err != nil {
-				return err
-			}
-			first, whole, err := s.ledger.take(l)
-			if err != nil {
-				return err
-			}
-			if !first {
-				s.stray(lease, l)
-				continue
-			}
-			s.mu.Lock()
-			s.flying[l.ID] = nil
-			s.mu.Unlock()
-			r := &tandem.Result{Outcome: l.Outcome, Value: l.value, Err: l.Error.err(), Service: time.Duration(l.Service), Crash: l.Crash}
-			if l.Outcome == tandem.OK {
-				r.Count = 1
-			}
-			if !yield(engine.Start{ID: l.ID, Root: l.Root, Source: l.source, Value: l.value, Attempts: l.Attempts, Elapsed: time.Duration(l.Elapsed), Ended: r, Made: !whole, Tag: receipt{lease, l}}) {
-				s.give(ctx, leases[i+1:])
+			if !more {
+				s.give(ctx, leases[i:])
 				return nil
 			}
 		}
 	}
 }
 
-// give gives back results that were taken and not looked at.
+// sort yields what one message holds. It is false when no more is wanted.
+func (s *Submission) sort(ctx context.Context, lease tandem.Lease, yield func(engine.Start) bool) (more bool, err error) {
+	bodies, err := lettersIn(lease.Message())
+	if err != nil {
+		return false, err
+	}
+	in := &envelope{lease, len(bodies)}
+	s.sent.add(in)
+	for _, body := range bodies {
+		m := tandem.Message{Body: body}
+		l, err := parse(&m)
+		if err != nil {
+			return false, err
+		}
+		if l.Object != "" {
+			useless, err := s.ledger.knows(l)
+			if err != nil {
+				return false, err
+			}
+			if useless { // its values may be gone from the store already
+				s.stray(in, l)
+				continue
+			}
+		}
+		if err := l.fill(ctx, s.Hub.objects, &m); again(err) {
+			s.sent.drop(in) // its lease lapses, and it comes again
+			continue
+		} else if err != nil {
+			return false, err
+		}
+		first, whole, err := s.ledger.take(l)
+		if err != nil {
+			return false, err
+		}
+		if !first {
+			s.stray(in, l)
+			continue
+		}
+		s.mu.Lock()
+		s.flying[l.ID] = nil
+		s.mu.Unlock()
+		r := &tandem.Result{Outcome: l.Outcome, Value: l.value, Err: l.Error.err(), Service: time.Duration(l.Service), Crash: l.Crash}
+		if l.Outcome == tandem.OK {
+			r.Count = 1
+		}
+		if !yield(engine.Start{ID: l.ID, Root: l.Root, Source: l.source, Value: l.value, Attempts: l.Attempts, Elapsed: time.Duration(l.Elapsed), Ended: r, Made: !whole, Tag: receipt{in, l}}) {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// give gives back results that were taken and not looked at to their end: what is known of one that comes again is left out.
 func (s *Submission) give(ctx context.Context, leases []tandem.Lease) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), Lease/2)
 	defer cancel()
@@ -215,7 +254,7 @@ func (s *Submission) give(ctx context.Context, leases []tandem.Lease) {
 }
 
 type receipt struct {
-	lease  tandem.Lease
+	in     *envelope
 	letter *letter
 }
 
@@ -232,20 +271,25 @@ func (s *Submission) Settled(tag any) {
 }
 
 // stray takes what there is no use for. It may be the very message whose line is on its way to the sink, come again: it must not end before that line is there.
-func (s *Submission) stray(lease tandem.Lease, l *letter) {
+func (s *Submission) stray(in *envelope, l *letter) {
 	l.stray = true
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if before, ok := s.flying[l.ID]; ok {
-		s.flying[l.ID] = append(before, receipt{lease, l})
+		s.flying[l.ID] = append(before, receipt{in, l})
 		return
 	}
-	s.written(receipt{lease, l})
+	s.written(receipt{in, l})
 }
 
-// written notes a lease that is to be ended. The mutex is held.
+// written notes that a letter needs its message no more. With the last of one its lease is to be ended. The mutex is held.
 func (s *Submission) written(r receipt) {
-	s.done, s.letters = append(s.done, r.lease), append(s.letters, r.letter)
+	s.letters = append(s.letters, r.letter)
+	if r.in.left--; r.in.left > 0 {
+		return
+	}
+	s.sent.drop(r.in)
+	s.done = append(s.done, r.in.lease)
 	select {
 	case s.some <- struct{}{}:
 	default:

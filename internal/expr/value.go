@@ -24,6 +24,9 @@ func FromValue(v tandem.Value) (any, error) {
 	case tandem.Text:
 		return string(v.Data), nil
 	case tandem.JSON:
+		if n, ok := integer(v.Data); ok {
+			return n, nil
+		}
 		d := json.NewDecoder(bytes.NewReader(v.Data))
 		d.UseNumber()
 		var x any
@@ -48,6 +51,27 @@ func FromValue(v tandem.Value) (any, error) {
 		return list, nil
 	}
 	return nil, fmt.Errorf("a Python object can only go to the next Python step: return bytes, text or JSON to use it here")
+}
+
+// integer reads an integer without the library, which makes a reader for it. It is false for everything else, and for what need not fit.
+func integer(b []byte) (n int64, ok bool) {
+	digits := b
+	if len(b) > 0 && b[0] == '-' {
+		digits = b[1:]
+	}
+	if len(digits) == 0 || len(digits) > 18 || digits[0] == '0' && len(b) > 1 {
+		return 0, false
+	}
+	for _, c := range digits {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		n = 10*n + int64(c-'0')
+	}
+	if len(digits) < len(b) {
+		n = -n
+	}
+	return n, true
 }
 
 // numbers turns json.Number into the number type that holds it exactly.

@@ -132,7 +132,7 @@ type Step struct {
 	Start       Start         `json:"start,omitempty" jsonschema:"enum=auto,enum=fork,enum=spawn,description=How Python workers come into being: auto forks them from a process that has loaded the handler\\, where that is safe; fork insists on it; spawn starts each by itself."`
 	Spares      Spares        `json:"spares,omitempty" jsonschema:"minimum=0,description=Ready workers that wait to take the place of a dead one; without it one is kept from the first death on when workers are forked or take 100ms or more to start."`
 	Threads     int           `json:"threads,omitempty" jsonschema:"minimum=1,description=Tasks at a time in one worker process."`
-	Concurrency Count         `json:"concurrency,omitempty" jsonschema:"description=Tasks in flight for goroutine and async; auto finds out how many."`
+	Concurrency Count         `json:"concurrency,omitempty" jsonschema:"description=Tasks in flight for goroutine and async; auto finds out how many. Of a submitted run: on each node; of http and of a pool on all nodes together."`
 	Max         int           `json:"max,omitempty" jsonschema:"minimum=1,description=For concurrency: auto\\, never more than this."`
 	Rate        float64       `json:"rate,omitempty" jsonschema:"description=Starts in a time\\, for example 200/s or 600/min."`
 	Breaker     BreakerConfig `json:"breaker,omitempty" jsonschema:"description=Stop asking a server that is down."`

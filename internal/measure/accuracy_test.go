@@ -21,6 +21,7 @@ var (
 	seed     = flag.Int("seed", 1, "what the corpus derives its constants from")
 	only     = flag.String("only", "", "run only the programs whose names hold this")
 	settings = flag.String("settings", "quiet,hog,pinned", "which settings")
+	probe    = flag.Bool("probe", false, "with -accuracy: also with --probe-spin, which runs each busy program twice")
 	handlers = flag.Bool("handlers", false, "run the labelled handlers with mode auto and with every setting of their grid")
 	pairs    = flag.Int("pairs", 4, "with -handlers: how often what auto and what the search found are run one after the other")
 	outFile  = flag.String("out", "", "with -handlers: a file for the figures as JSON")
@@ -146,7 +147,7 @@ func TestAccuracy(t *testing.T) {
 			}
 			for range *rounds {
 				truth := p.truth
-				argv := append([]string{*tandem, "profile", "-o", filepath.Join(bin, "out.json"), "--"}, run...)
+				argv := append([]string{*tandem, "profile", "-o", filepath.Join(bin, "out.json"), fmt.Sprintf("--probe-spin=%t", *probe), "--"}, run...)
 				var hog *exec.Cmd
 				switch setting {
 				case "hog":

@@ -35,13 +35,22 @@ func StartForeground(argv []string, extra ...string) (*Foreground, error) {
 	}
 	f := &Foreground{cmd: cmd, gone: make(chan struct{})}
 	go func() {
-		// Without reaping: a zombie's counters can still be read.
-		for unix.Waitid(unix.P_PID, cmd.Process.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil) == unix.EINTR {
+		defer close(f.gone)
+		var info unix.Siginfo
+		for { // without reaping: a zombie's counters can still be read
+			switch err := unix.Waitid(unix.P_PID, cmd.Process.Pid, &info, unix.WEXITED|unix.WNOWAIT, nil); {
+			case err == unix.EINTR:
+			case err != nil || anEnd(&info):
+				return
+			default:
+				time.Sleep(stoodStill) // a Freezer has it: the kernel tells us, asked or not
+			}
 		}
-		close(f.gone)
 	}()
 	return f, nil
 }
+
+const stoodStill = 2 * time.Millisecond
 
 // PID is the child's id; it is the child's until Reap.
 func (f *Foreground) PID() int { return f.cmd.Process.Pid }

@@ -96,34 +96,12 @@ func (q *Queue) batch(ctx context.Context, some []*nats.Msg) (fate, error) {
 // purger drops what is done at level power. There the stream keeps acknowledged messages, because deleting one by one would sync each time; everything up to
 // the oldest that is not acknowledged goes at once, every 50 ms. So a long task holds the places of those that were done after it.
 //
-// A purge makes the server forget what it was about to hand out again (seen with 2.15): such a message comes another lease later. So there is none for a
-// moment after a Release, also of another process, which leaves a note before it gives a message back.
+// A purge of a whole consumer makes the server forget what it was about to hand out again (seen with 2.15): such a message would come another lease later. It tells
+// a consumer of a purge when the subject of one of them holds that of the other. Here neither does: the consumer reads *.0, the purge removes go.*, and every message has
+// the subject go.0, that is in both.
 type purger struct {
-	ask      chan struct{}
-	done     sync.WaitGroup
-	mu       sync.Mutex // held during a purge
-	released time.Time  // the last in this process
-}
-
-// pause waits for a purge that is under way, and puts off the next.
-func (p *purger) pause() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.released = time.Now()
-}
-
-// afterRelease is how long there is no purge after one.
-const afterRelease = 100 * time.Millisecond
-
-// run purges up to floor unless a release was a moment ago.
-func (p *purger) run(q *Queue, floor uint64) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if time.Since(p.released) <= afterRelease {
-		return false
-	}
-	notes, err := q.notes.Info(q.ctx) // the server is of this machine, and so is its clock
-	return err == nil && time.Since(notes.State.LastTime) > afterRelease && q.work.Purge(q.ctx, jetstream.WithPurgeSequence(floor+1)) == nil
+	ask  chan struct{}
+	done sync.WaitGroup
 }
 
 func (p *purger) start(q *Queue) {
@@ -142,7 +120,7 @@ func (p *purger) start(q *Queue) {
 			case <-q.ctx.Done():
 				return
 			}
-			if floor := q.floor(); floor > last && p.run(q, floor) {
+			if floor := q.floor(); floor > last && q.work.Purge(q.ctx, jetstream.WithPurgeSubject(q.name+".go.*"), jetstream.WithPurgeSequence(floor+1)) == nil {
 				q.room.freed(int(floor-last), q.cfg.Items)
 				last = floor
 			}

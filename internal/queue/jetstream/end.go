@@ -149,7 +149,6 @@ func (l *lease) Release(ctx context.Context) error {
 		return l.q.failed("put back into the queue", err)
 	}
 	l.until.Store(0)
-	l.q.purge.pause()
 	return l.q.failed("put back into the queue", l.q.e.nc.Publish(l.d.reply, []byte("-NAK")))
 }
 

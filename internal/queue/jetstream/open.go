@@ -27,6 +27,7 @@ type Queue struct {
 
 	unordered string // the one subject of a queue without order
 	fast      bool   // the stream takes fast batches, and is better off with them
+	kept      bool   // what is done is purged now and then, instead of deleted at once
 	room      room
 
 	mu       sync.Mutex
@@ -55,6 +56,8 @@ func (e *Engine) Open(ctx context.Context, cfg tandem.QueueConfig) (*Queue, erro
 	}
 	q := &Queue{e: e, cfg: cfg, name: e.cfg.Prefix + "-" + cfg.Name, room: room{changed: make(chan struct{})}}
 	q.unordered = q.name + ".go.0"
+	// Not in a queue that keeps order: its partitions have a floor each, and it is slow anyway.
+	q.kept = e.cfg.Level == Power && !cfg.Ordered
 	q.ctx, q.stop = context.WithCancelCause(context.Background())
 	if err := q.streams(ctx); err != nil {
 		return nil, err
@@ -70,9 +73,8 @@ func (e *Engine) Open(ctx context.Context, cfg tandem.QueueConfig) (*Queue, erro
 	return q, nil
 }
 
-// purges tells whether what is done is purged now and then, instead of deleted at once. Not in a queue that keeps order: its partitions have a floor each, and
-// it is slow anyway.
-func (q *Queue) purges() bool { return q.e.cfg.Level == Power && !q.cfg.Ordered }
+// purges tells whether what is done is purged now and then.
+func (q *Queue) purges() bool { return q.kept }
 
 func (q *Queue) streams(ctx context.Context) (err error) {
 	work := jetstream.StreamConfig{
@@ -91,13 +93,13 @@ func (q *Queue) streams(ctx context.Context) (err error) {
 	if q.purges() && q.e.stage != nil {
 		q.e.stage(q.name)
 	}
-	if is := q.work.CachedInfo().Config; work.AllowBatchPublish && !is.AllowBatchPublish { // made by an earlier version
+	if is := q.work.CachedInfo().Config; q.takesFast() && !is.AllowBatchPublish { // made by an earlier version
 		is.AllowBatchPublish = true
 		if s, err := q.e.js.UpdateStream(ctx, is); err == nil {
 			q.work = s
 		}
 	}
-	q.fast = work.AllowBatchPublish && q.work.CachedInfo().Config.AllowBatchPublish
+	q.fast = q.takesFast() && q.work.CachedInfo().Config.AllowBatchPublish
 	if q.dead, err = q.stream(ctx, jetstream.StreamConfig{Name: q.name + "-dead", Subjects: []string{q.name + ".dead.*"}, Discard: jetstream.DiscardNew,
 		MaxMsgs: tandem.MaxDead, MaxMsgsPerSubject: 1, Duplicates: 2 * time.Minute}); err != nil {
 		return err
@@ -160,6 +162,10 @@ func (q *Queue) stream(ctx context.Context, cfg jetstream.StreamConfig) (jetstre
 		return nil, q.failed("open the stream of", err)
 	}
 	is := s.CachedInfo().Config
+	if cfg.Name == q.name && !q.cfg.Ordered && is.Metadata[mark] != "" && (is.Retention == jetstream.LimitsPolicy || is.Retention == jetstream.WorkQueuePolicy) {
+		// Who made it saw another level than we do: both ways keep every promise, and all have to go the same.
+		q.kept, cfg.Retention = is.Retention == jetstream.LimitsPolicy, is.Retention
+	}
 	different := ""
 	switch {
 	case is.Metadata[mark] == "":
@@ -190,6 +196,9 @@ func (q *Queue) consumers(ctx context.Context) error {
 			MaxDeliver: -1, // a limit would leave the message in the stream, seen by nobody: the dead letters are ours
 			// Delayed messages hold a place here: with fewer places than messages they would keep fresh ones away.
 			MaxAckPending: pending, MaxWaiting: 2048}
+		if q.purges() {
+			cfg.FilterSubject = q.name + ".*.0" // see purger
+		}
 		if q.cfg.Ordered {
 			cfg.Durable, cfg.FilterSubject = fmt.Sprint("tandem-", i), fmt.Sprint(q.name, ".go.", i)
 		}

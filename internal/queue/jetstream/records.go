@@ -86,11 +86,21 @@ func Again(t tandem.Lease) bool {
 	return ok && l.d.count > 1
 }
 
-// Has tells whether a message is in the queue still: that nobody has ended it. At level power one that was ended a moment ago may be there.
+// Has tells whether a message is in the queue still: that nobody has ended it. When it is false that is so. When it is true that is so at level process. At level power
+// one that another has ended may be there until all that was put before it is ended too, so who relies on it may do once more what is done; he must not lose by it.
 func (q *Queue) Has(ctx context.Context, t tandem.Lease) (bool, error) {
 	l, ok := t.(*lease)
 	if !ok || l.q != q {
 		return true, nil
+	}
+	if q.purges() {
+		info, err := q.from[0].Info(ctx)
+		if err != nil {
+			return false, q.failed("look into the queue", err)
+		}
+		if l.sequence <= info.AckFloor.Stream {
+			return false, nil
+		}
 	}
 	_, err := q.work.GetMsg(ctx, l.sequence)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {

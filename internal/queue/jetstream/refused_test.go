@@ -205,7 +205,16 @@ func TestServersThatDoNotSuffice(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	wants(o.Put(ctx, "x", bytes.NewReader(make([]byte, 2<<20))), "the object store is full")
+	wants(o.Put(ctx, "x", bytes.NewReader(make([]byte, 2<<20))), "more than the object store may hold")
+	if err := o.Put(ctx, "y", bytes.NewReader(make([]byte, 600<<10))); err != nil {
+		t.Fatal(err)
+	}
+	wants(o.Within(0.5).Put(ctx, "z", bytes.NewReader(make([]byte, 1<<10))), "kept for the steps behind")
+	err = o.Put(ctx, "z", bytes.NewReader(make([]byte, 600<<10)))
+	wants(err, "the object store is full")
+	if !Full(err) {
+		t.Error("a full store is not told by Full")
+	}
 }
 
 // A shelf keeps one message of each name, the newest, and what is beyond its bounds goes from the old end.

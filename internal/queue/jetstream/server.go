@@ -67,6 +67,7 @@ type Server struct {
 	cfg  ServerConfig
 
 	staging       string        // directory in memory for batches; empty when there is none
+	claim         *os.File      // locked in it
 	stop, guarded chan struct{} // of guard
 }
 
@@ -101,6 +102,7 @@ func Serve(cfg ServerConfig) (*Server, error) {
 			srv.Start()
 			if srv.ReadyForConnections(20 * time.Second) {
 				s := &Server{srv: srv, lock: lock, cfg: cfg, stop: make(chan struct{}), guarded: make(chan struct{})}
+				sweepStages()
 				if cfg.Level == Power {
 					s.stages()
 				}
@@ -216,6 +218,9 @@ func (s *Server) Close() error {
 	var err error
 	if s.staging != "" {
 		err = os.RemoveAll(s.staging)
+	}
+	if s.claim != nil {
+		err = errors.Join(err, s.claim.Close())
 	}
 	return errors.Join(err, s.lock.Close())
 }

@@ -3,7 +3,6 @@ package jetstream
 import (
 	"context"
 	"errors"
-	"io"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -137,77 +136,4 @@ func (t *Table) Watch(ctx context.Context, each func(Entry), ready func()) error
 			}
 		}
 	}
-}
-
-// Objects keeps what is too large for a message, by name.
-type Objects struct {
-	e     *Engine
-	store jetstream.ObjectStore
-	name  string
-}
-
-// Objects opens a store of objects, and makes it when there is none. It holds at most bytes.
-func (e *Engine) Objects(ctx context.Context, name string, bytes int64) (*Objects, error) {
-	o := &Objects{e: e, name: e.cfg.Prefix + "-" + name}
-	store, err := e.js.ObjectStore(ctx, o.name)
-	if errors.Is(err, jetstream.ErrBucketNotFound) {
-		store, err = e.js.CreateObjectStore(ctx, jetstream.ObjectStoreConfig{Bucket: o.name, MaxBytes: bytes, Replicas: e.cfg.Replicas, Storage: jetstream.FileStorage})
-		if errors.Is(err, jetstream.ErrBucketExists) {
-			store, err = e.js.ObjectStore(ctx, o.name)
-		}
-		if err == nil && e.settle != nil {
-			err = e.settle()
-		}
-	}
-	o.store = store
-	return o, o.failed("open the object store", err)
-}
-
-func (o *Objects) failed(op string, err error) error {
-	if err == nil {
-		return nil
-	}
-	q := Queue{e: o.e}
-	q.cfg.Name = o.name
-	err = q.failed(op, err)
-	if e, ok := errors.AsType[*tandem.Error](err); ok && isFull(e.Err) {
-		e.Message, e.Hint = "the object store is full", "remove old runs: tandem runs rm RUN --nats …"
-	}
-	return err
-}
-
-// Has tells whether there is an object of this name.
-func (o *Objects) Has(ctx context.Context, name string) (bool, error) {
-	_, err := o.store.GetInfo(ctx, name)
-	if errors.Is(err, jetstream.ErrObjectNotFound) {
-		return false, nil
-	}
-	return err == nil, o.failed("look into the object store", err)
-}
-
-// Put stores an object.
-func (o *Objects) Put(ctx context.Context, name string, r io.Reader) error {
-	_, err := o.store.Put(ctx, jetstream.ObjectMeta{Name: name}, r)
-	return o.failed("store the object", err)
-}
-
-// ErrNoObject says that there is no object of this name.
-var ErrNoObject = errors.New("there is no such object")
-
-// Get reads an object; the caller closes it. Its digest is checked at the end of reading.
-func (o *Objects) Get(ctx context.Context, name string) (io.ReadCloser, error) {
-	r, err := o.store.Get(ctx, name)
-	if errors.Is(err, jetstream.ErrObjectNotFound) {
-		return nil, ErrNoObject
-	}
-	return r, o.failed("fetch the object "+name+" from", err)
-}
-
-// Delete removes an object, if there is one.
-func (o *Objects) Delete(ctx context.Context, name string) error {
-	err := o.store.Delete(ctx, name)
-	if errors.Is(err, jetstream.ErrObjectNotFound) {
-		return nil
-	}
-	return o.failed("delete the object "+name+" from", err)
 }
