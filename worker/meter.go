@@ -29,9 +29,9 @@ type meter struct {
 	wall    int64
 	tasks   int64
 	at      arena.Usage
-	queue   time.Duration            // not yet told
-	queued  map[string]time.Duration // by thread, at the last look
-	crowd   int                      // most tasks that ran at a time since then
+	queue   time.Duration         // not yet told
+	queued  map[int]time.Duration // by thread, at the last look
+	crowd   int                   // most tasks that ran at a time since then
 	counted int64
 	asleep  bool
 	gate    chan struct{} // wakes look

@@ -434,6 +434,10 @@ func (s *server) flush() error {
 		_, err := s.sock.Write(b)
 		s.mu.Lock()
 		s.sending, s.spare = false, b
+		if arena.Severed(err) { // a reader that was inside its call when the descriptor was closed would not hear of it
+			fmt.Fprintln(os.Stderr, "tandem worker: something in this process has closed descriptor 3, the channel to Tandem:", err)
+			os.Exit(70)
+		}
 		if err != nil {
 			return err
 		}

@@ -5,6 +5,7 @@
 package arena
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"sync/atomic"
@@ -80,6 +81,9 @@ func (r *Region) Close() error {
 	r.file.Close()
 	return err
 }
+
+// Severed says that err comes of a descriptor that somebody here has closed, rather than of what was at its other end.
+func Severed(err error) bool { return errors.Is(err, unix.EBADF) || errors.Is(err, unix.ENOTSOCK) }
 
 // Open maps an inherited descriptor, as a worker does.
 func Open(fd uintptr, size int64, write bool) ([]byte, error) {

@@ -19,6 +19,7 @@ import (
 
 	"tandem"
 	"tandem/internal/flowfile"
+	"tandem/internal/handler"
 	"tandem/internal/mapper"
 	"tandem/internal/measure"
 	"tandem/internal/proc"
@@ -141,6 +142,9 @@ func (a *app) readMap(f mapFlags, args []string) (*mapJob, error) {
 		if j.cfg.Limits.Memory, j.cfg.Isolation, err = mapIsolation(f.isolation); err != nil {
 			return nil, err
 		}
+		if err := j.fits(cmd); err != nil {
+			return nil, err
+		}
 	}
 	if f.resume {
 		j.how = mapper.SkipDone
@@ -152,6 +156,26 @@ func (a *app) readMap(f mapFlags, args []string) (*mapJob, error) {
 		j.cfg.Stdout = a.err
 	}
 	return j, a.inputs(j, list, listed)
+}
+
+// fits tries whether the command can begin at all in its isolation: what never can is told once, before the first input.
+func (j *mapJob) fits(cmd []string) error {
+	if j.flags.shell != "" {
+		cmd = []string{"sh"}
+	}
+	if j.flags.python != "" || len(cmd) == 0 || strings.Contains(cmd[0], "{") {
+		return nil
+	}
+	box := j.cfg.Isolation
+	if box.Sandbox || len(box.Read)+len(box.Write) > 0 {
+		if file, dir := handler.Hidden(cmd[0], box); file != "" {
+			return mapWrong("the sandbox hides "+file+", without which "+cmd[0]+" does not run", "let it be read: --isolation '{level: sandbox, files: {read: ["+dir+"]}}'")
+		}
+	}
+	if who, small := handler.TooSmall(context.Background(), cmd, os.Environ(), "", j.cfg.Limits, box); small {
+		return mapWrong("memory: "+proc.Bytes(j.cfg.Limits.Memory)+" is less than "+who+" needs to begin with", "raise it")
+	}
+	return nil
 }
 
 // cutList cuts the arguments at ":::".

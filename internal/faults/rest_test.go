@@ -152,6 +152,7 @@ func resumed(r *run) {
 func refused(words ...string) func(*run) {
 	return func(r *run) {
 		for _, w := range words {
+			w = strings.ReplaceAll(w, "PLACE", place)
 			if !strings.Contains(string(r.said.b), w) {
 				r.Errorf("it does not say %q", w)
 			}
@@ -206,6 +207,17 @@ func talking() []row {
 		{n: 37, fault: "print() and bytes on standard output", lang: "python", step: py("prints")},
 		{n: 38, fault: "a worker closes its channel and lives on", lang: "python", step: py("closes", once), bad: five("crashed"), why: "any", check: channelGone, quick: true},
 		{n: 38, fault: "a handler closes its worker's channel", lang: "go", step: golang("closes", once), bad: five("crashed"), why: "any", check: channelGone},
+		{n: 38, fault: "its channel is closed, and it answers", lang: "python", step: py("closes_and_answers"), bad: five("quarantined"), why: "any", check: channelClosed(6, 10)},
+		{n: 38, fault: "its channel is closed, and it answers", lang: "go", step: golang("closes_and_answers"), bad: five("quarantined"), why: "any", check: channelClosed(6, 10)},
+		{n: 38, fault: "its channel's descriptor is another file", lang: "python", step: py("reuses", once), bad: five("crashed"), why: "any", check: channelGone},
+		{n: 38, fault: "its channel's descriptor is another file", lang: "go", step: golang("reuses", once), bad: five("crashed"), why: "any", check: channelGone},
+		{n: 38, fault: "its channel is closed on its event loop", lang: "python", items: 40, step: `python: "HANDLERS:closes_async", mode: async, concurrency: 8, workers: 1`, bad: five("quarantined"), why: "any", check: channelClosed(2, 3)},
+		{n: 38, fault: "its channel is closed while a thread reads it", lang: "python", items: 40, step: `python: "HANDLERS:closes_beside", mode: thread, threads: 4, workers: 1`, bad: five("quarantined"), why: "any", check: channelClosed(2, 3), quick: true},
+		{n: 38, fault: "its channel is closed while a thread reads it", lang: "go", items: 40, step: `worker: [WORKER], handler: closes_beside, mode: thread, threads: 4, workers: 1`, bad: five("quarantined"), why: "any", check: channelClosed(2, 3)},
+		{n: 38, fault: "its channel is closed while a thread reads it, and it answers", lang: "python", items: 40, step: `python: "HANDLERS:closes_and_answers", mode: thread, threads: 4, workers: 1`, bad: five("quarantined"), why: "any", check: channelClosed(2, 5)},
+		{n: 38, fault: "its channel is closed while a thread reads it, and it answers", lang: "go", items: 40, step: `worker: [WORKER], handler: closes_and_answers, mode: thread, threads: 4, workers: 1`, bad: five("quarantined"), why: "any", check: channelClosed(2, 5)},
+		{n: 38, fault: "its channel's descriptor is another file while a thread reads it", lang: "python", items: 40, step: `python: "HANDLERS:reuses", mode: thread, threads: 4, workers: 1`, bad: five("quarantined"), why: "any", check: channelClosed(2, 3)},
+		{n: 38, fault: "its channel's descriptor is another file while a thread reads it", lang: "go", items: 40, step: `worker: [WORKER], handler: reuses, mode: thread, threads: 4, workers: 1`, bad: five("quarantined"), why: "any", check: channelClosed(2, 3)},
 		{n: 39, fault: "64 MiB on standard error without a newline", lang: "go", step: golang("flood"), check: bounded},
 		{n: 39, fault: "64 MiB on standard error without a newline", lang: "command", step: sh(`test $n != 5 || head -c 64m /dev/zero >&2; echo $n`), check: bounded},
 		{n: 39, fault: "1 GiB on standard error without a newline", lang: "python", step: py("flood"), check: bounded, long: 2 * time.Minute},
@@ -238,6 +250,21 @@ func channelGone(r *run) {
 	counts(0, 1, 0)(r)
 }
 
+// channelClosed checks the same where it dies more than once of it: tried alone after it was beside others, or run again because its answer was lost.
+func channelClosed(least, most int) func(*run) {
+	return func(r *run) {
+		if n := len(r.crashes); n < least || n > most {
+			r.Errorf("%d crashes, want %d to %d", n, least, most)
+		}
+		for _, c := range r.crashes {
+			what := told(c) + "; " + c.Stderr
+			if c.Confidence != tandem.Proven || !strings.Contains(what, "closed its channel and went on") && !strings.Contains(what, "has closed descriptor 3") && !strings.Contains(what, "exited without result") {
+				r.Errorf("a report: %+v", c)
+			}
+		}
+	}
+}
+
 // bounded checks that what a flood left is small.
 func bounded(r *run) {
 	var kept int64
@@ -266,6 +293,12 @@ func limited() []row {
 		{n: 44, fault: "runs in a sandbox, and cannot write", lang: "node", needs: "node", items: 6, step: node("writes", "isolation: {level: sandbox, files: {read: PLACE}}", once), bad: five("failed"), check: unwritten},
 		{n: 44, fault: "runs in a sandbox, and cannot write", lang: "java", needs: "java", items: 6, step: java("writes", "isolation: {level: sandbox, files: {read: PLACE}}", once), bad: five("failed"), check: unwritten},
 		{n: 44, fault: "runs in a sandbox, and cannot write", lang: "go", step: golang("writes", "isolation: sandbox", once), bad: five("failed"), check: unwritten},
+		{n: 44, fault: "a sandbox that hides a script's interpreter", lang: "command", step: `run: [PLACE/interpreted, x, "${{ item }}"], isolation: sandbox`, exit: 2, free: true, check: refused("the sandbox hides PLACE/own/bin/sh", "files: {read: [PLACE/own]}"), quick: true},
+		{n: 44, fault: "a sandbox that hides what a shim leads to", lang: "command", step: `run: [PLACE/own/shims/tool, x, "${{ item }}"], isolation: sandbox`, exit: 2, free: true, check: refused("the sandbox hides PLACE/own,", "files: {read: [PLACE/own]}")},
+		{n: 44, fault: "a sandbox with what it had hidden before", lang: "command", step: `run: [PLACE/own/shims/tool, x, "${{ item }}"], isolation: {level: sandbox, files: {read: PLACE/own}}`},
+		{n: 44, fault: "a sandbox that lets a script's interpreter be read", lang: "command", step: `run: [PLACE/interpreted, x, "${{ item }}"], isolation: {level: sandbox, files: {read: PLACE}}`},
+		{n: 44, fault: "less memory than an interpreter needs to begin with", lang: "command", step: `run: [/usr/bin/python3, -c, "print(1)"], memory: 1MiB`, exit: 2, free: true, check: refused("memory: 1 MiB is less than python3 needs to begin with"), quick: true},
+		{n: 44, fault: "just as much memory as a shell needs", lang: "command", step: `shell: "echo ${{ item }}", memory: 2MiB`},
 		{n: 45, fault: "no PID namespaces: told, and goes on", lang: "python", needs: "userns", step: py("good"), under: noNamespaces, check: func(r *run) {
 			if !strings.Contains(r.out.String(), "single-fault") {
 				r.Error("the document does not say single-fault")

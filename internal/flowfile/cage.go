@@ -67,6 +67,11 @@ func (f *File) boxed(ctx context.Context, i int, s Surroundings, argv, own []str
 				return argv, ask, f.Errorf("name it in files: {read: […]}, or its directory", at, "the sandbox hides %s, which the step needs", p)
 			}
 		}
+		if program != "" && !python {
+			if file, dir := handler.Hidden(program, ask); file != "" {
+				return argv, ask, f.Errorf("let it be read: files: {read: ["+dir+"]}", at, "the sandbox hides %s, without which %s does not run", file, program)
+			}
+		}
 		if program != "" && !python && !ask.Reaches(program) {
 			// The program itself may always be read; what it consists of beside that may lie next to it.
 			if script(program) {

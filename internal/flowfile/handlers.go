@@ -35,6 +35,11 @@ func (f *File) command(ctx context.Context, i int, s Surroundings) (engine.Handl
 	if err != nil {
 		return nil, err
 	}
+	if argv != nil {
+		if who, small := handler.TooSmall(ctx, argv, c.Env, f.Dir, proc.Limits{Memory: d.Memory.Limit}.WithData(argv[0]), box); small {
+			return nil, f.Errorf("raise it", []any{"steps", i, "memory"}, "memory: %s is less than %s needs to begin with", proc.Bytes(d.Memory.Limit), who)
+		}
+	}
 	tells := &teller{step: d.Name, hear: s.OnEvent}
 	c.Isolation, c.Isolated = box, tells.isolated
 	if s.Heard != nil {

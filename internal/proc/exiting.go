@@ -47,15 +47,23 @@ func (p *Process) Falling() bool {
 }
 
 func isExiting(pid int) bool {
-	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	// By the kernel's calls: package os would have the poller look at the file, and a replacement waits for this.
+	fd, err := unix.Open("/proc/"+strconv.Itoa(pid)+"/stat", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return false
 	}
+	defer unix.Close(fd)
+	var text [1024]byte
+	n, err := unix.Read(fd, text[:])
+	if err != nil || n <= 0 {
+		return false
+	}
+	stat := text[:n]
 	const exiting, flags = 4, 6 // PF_EXITING; the field, counted behind the name, which may hold anything
 	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
 	if len(fields) <= flags {
 		return false
 	}
-	n, err := strconv.ParseUint(string(fields[flags]), 10, 64)
-	return err == nil && n&exiting != 0
+	set, err := strconv.ParseUint(string(fields[flags]), 10, 64)
+	return err == nil && set&exiting != 0
 }

@@ -28,7 +28,7 @@ func TestMemoryLimit(t *testing.T) {
 			}
 			t.Skip("SKIPPED, NOT TESTED: no control group of memory: ", r.Isolation)
 		}
-		const forced = 64 << 10 // the kernel lets a process that it kills go over the limit by what it needs to end
+		const forced = 16 << 10 // the kernel lets a process that it kills go over the limit, page by page, by what it touches on its way out: one page as a rule
 		if x.Reason() != "SIGKILL" || x.Group.MemoryKills < 1 || x.Group.MemoryLimit != 64<<20 || x.Group.MemoryPeak < 60<<20 || x.Group.MemoryPeak > 64<<20+forced {
 			t.Errorf("%v, %+v", x, x.Group)
 		}

@@ -15,6 +15,7 @@ type Socket struct {
 	file *os.File
 	raw  syscall.RawConn
 	fd   int
+	peer string // what the other end is called
 }
 
 // SocketPair makes a channel: our end, and the one to hand to the worker, which blocks.
@@ -35,7 +36,7 @@ func SocketPair() (*Socket, *os.File, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	return &Socket{file: f, raw: raw, fd: fds[0]}, os.NewFile(uintptr(fds[1]), "worker end"), nil
+	return &Socket{file: f, raw: raw, fd: fds[0], peer: peerName(fds[1])}, os.NewFile(uintptr(fds[1]), "worker end"), nil
 }
 
 // Read blocks until there is something to read; io.EOF when the other end is gone.

@@ -46,10 +46,11 @@ func (p *Pool) inherit(w *worker, exit proc.Exit, stack *tandem.Stack, do *chore
 			back = append(back, uint32(i))
 		}
 	}
+	tries := w.parallel > 1 && !p.cfg.Once && !p.cfg.NoTrial && p.stop.Err() == nil
 	switch {
 	case gone && !p.cfg.Once:
 		hurt, back = false, append(back, ran...)
-	case w.parallel > 1 && !p.cfg.Once && !p.cfg.NoTrial && p.stop.Err() == nil:
+	case tries:
 		p.accuse(w, ran, exit, stack, do)
 	default:
 		for _, i := range ran {
@@ -64,6 +65,14 @@ func (p *Pool) inherit(w *worker, exit proc.Exit, stack *tandem.Stack, do *chore
 		return hurt
 	}
 	head := slices.MinFunc(back, func(a, b uint32) int { return cmp.Compare(w.slots[a].seq, w.slots[b].seq) })
+	var lost []uint32 // too often
+	answers := 0
+	for _, i := range back {
+		if w.slots[i].seq <= started {
+			answers++
+		}
+	}
+	alone := tries || answers > 1 && !p.cfg.Once && !p.cfg.NoTrial && p.stop.Err() == nil // the answers of several went with it, and one of them may be to blame
 	back = slices.DeleteFunc(back, func(i uint32) bool {
 		t, seq := w.slots[i].task, w.slots[i].seq
 		first := i == head && !blamed && !w.draining && !p.cfg.Once
@@ -73,8 +82,12 @@ func (p *Pool) inherit(w *worker, exit proc.Exit, stack *tandem.Stack, do *chore
 				p.lost = map[*tandem.Task]int{}
 			}
 			silent := first && w.reason != nil && w.reason.Kind == tandem.KindTimeout
-			if p.lost[t]++; p.lost[t] >= maxLost || silent {
+			switch p.lost[t]++; {
+			case silent || p.lost[t] >= maxLost && !alone:
 				p.crash(w, i, exit, stack, do)
+				return true
+			case p.lost[t] >= maxLost: // it is always the next to run, so whoever kills fresh workers kills it with them: it is tried alone as well
+				lost = append(lost, i)
 				return true
 			}
 			if seq <= started {
@@ -84,6 +97,7 @@ func (p *Pool) inherit(w *worker, exit proc.Exit, stack *tandem.Stack, do *chore
 		return false
 	})
 	p.giveBack(w, back)
+	p.accuse(w, lost, exit, stack, do)
 	return hurt
 }
 

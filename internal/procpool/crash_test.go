@@ -101,7 +101,7 @@ func TestEveryDeathHasItsReport(t *testing.T) {
 	golang := func(t *testing.T, r *reports) Config {
 		cfg := testConfig("behave")
 		cfg.Workers, cfg.OnCrash = 1, r.add
-		cfg.AskWithin = 10 * time.Second
+		cfg.AskWithin = 10 * time.Second // as above: the race detector on a machine with a load of 30 takes more than the 300 ms of everybody to write the stacks
 		return cfg
 	}
 	for _, c := range []struct {

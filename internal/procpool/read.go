@@ -3,6 +3,7 @@ package procpool
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"tandem"
@@ -79,12 +80,28 @@ func (w *worker) readEnded(err error) {
 	}
 	w.p.mu.Lock()
 	if w.reason == nil && !w.draining {
-		w.reason = &tandem.Error{Kind: tandem.KindProtocol, Message: "worker " + w.name() + " closed its channel and went on: it was killed",
-			Hint: "nothing in a handler may close descriptors that it has not opened: 3 to 5 are the worker's"}
+		w.reason = w.closedChannel()
 	}
 	w.p.mu.Unlock()
-	w.kill(tandem.ExitProtocol, "it closed its channel and went on")
+	w.kill(tandem.ExitProtocol, closedItsChannel)
 }
+
+func (w *worker) closedChannel() *tandem.Error {
+	return &tandem.Error{Kind: tandem.KindProtocol, Message: "worker " + w.name() + " closed its channel and went on: it was killed",
+		Hint: "nothing in a handler may close descriptors that it has not opened: 3 to 5 are the worker's"}
+}
+
+// mute are the workers that have had tasks for a second and said nothing. The mutex is held.
+func (p *Pool) mute() (all []*worker) {
+	for _, w := range slices.Concat(p.workers, p.leaving) {
+		if !w.dead && w.inflight > 0 && now()-time.Duration(w.progress) > time.Second {
+			all = append(all, w)
+		}
+	}
+	return all
+}
+
+const closedItsChannel = "it closed its channel and went on"
 
 // channelGrace is how long a worker may be there after its channel has ended.
 const channelGrace = 200 * time.Millisecond

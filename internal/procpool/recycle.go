@@ -36,11 +36,18 @@ func (p *Pool) tireDone(w *worker) {
 	}
 }
 
-// age looks which workers are to be recycled, which have been idle for long, and which prove by their age that workers can live. It comes once a second.
+// age looks which workers are to be recycled, which have been idle for long, which prove by their age that workers can live, and which have closed their channel. It
+// comes once a second.
 func (p *Pool) age() {
 	p.mu.Lock()
 	workers := append([]*worker(nil), p.workers...)
+	mute := p.mute()
 	p.mu.Unlock()
+	for _, w := range mute {
+		if w.process.Dropped(w.sock) {
+			p.end(w, w.closedChannel())
+		}
+	}
 	for _, w := range workers {
 		var held int64
 		if w.limits.Memory > 0 {

@@ -3,15 +3,17 @@ package procpool
 import (
 	"cmp"
 	"slices"
+	"strconv"
 
 	"tandem"
 	"tandem/internal/proc"
 )
 
-// A worker that runs several tasks at a time and dies leaves several suspects. They run again one at a time, each alone in a worker: the one that kills that too
-// is to blame, the others end as they end. Which of them were running, the control page says; that only decides the order, the likely one last.
+// A worker that runs several tasks at a time and dies leaves several suspects; so is a task that was the next to run in several that died. They run again one at
+// a time, each alone in a worker: the one that kills that too is to blame, the others end as they end. Which of them were running, the control page says; that
+// only decides the order, the likely one last.
 
-// accuse puts the tasks that ran in w when it died on trial. Each has made an attempt. The mutex is held.
+// accuse puts the tasks that ran in w when it died on trial, or that were lost too often. Each has made an attempt. The mutex is held.
 func (p *Pool) accuse(w *worker, running []uint32, exit proc.Exit, stack *tandem.Stack, do *chores) {
 	since := map[uint32]int64{}
 	for s := range w.parallel {
@@ -45,11 +47,15 @@ func (p *Pool) accuse(w *worker, running []uint32, exit proc.Exit, stack *tandem
 // convict ends a task that killed a fresh worker in which it was alone, or two others. The mutex is held.
 func (p *Pool) convict(w *worker, i uint32, exit proc.Exit, stack *tandem.Stack, do *chores) {
 	t := w.slots[i].task
+	before := "it had run beside others in one that died"
+	if n := p.lost[t]; n >= maxLost {
+		before = strconv.Itoa(n-1) + " had died with it before they said that it had begun, or that it was done"
+	}
 	p.crash(w, i, exit, stack, do)
-	if r := &t.Result; r.Outcome == tandem.Crashed {
+	if r := &t.Result; r.Outcome == tandem.Crashed && w.parallel > 1 {
 		r.Outcome = tandem.Quarantined
 		r.Err.Again = tandem.AgainNever
-		r.Err.Message += "; it was alone in it, after it had run beside others in one that died"
+		r.Err.Message += "; it was alone in it, after " + before
 		r.Err.Hint = "the other items are not affected; run the handler on this item alone to see why"
 		w.charges[len(w.charges)-1].outcome = tandem.Quarantined
 	}

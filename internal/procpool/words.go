@@ -30,6 +30,7 @@ type charge struct {
 	attempt  int
 	outcome  tandem.Outcome
 	ran      time.Duration
+	begun    bool // the control page shows it as running
 	input    string
 }
 
@@ -223,7 +224,7 @@ func (w *worker) charge(t *tandem.Task, s *slot, o tandem.Outcome) charge {
 	for i := range w.parallel {
 		if id, at := w.ctl.Slot(i); at != 0 {
 			if of, _ := w.find(id); of == s {
-				since = at
+				since, c.begun = at, true
 			}
 		}
 	}
@@ -282,7 +283,11 @@ func (w *worker) tell(d evidence.Death, x proc.Exit) {
 			c.Others = append(c.Others, of.id)
 		}
 		c.Others = append(c.Others, of.others...)
-		c.Evidence = append(c.Evidence, tandem.Evidence{What: "item", From: "control page", Says: "showed " + of.id + " as running, for " + of.ran.Round(time.Millisecond).String()})
+		says := "showed " + of.id + " as running, for " + of.ran.Round(time.Millisecond).String()
+		if !of.begun {
+			says = "did not show " + of.id + " as running; it had been there for " + of.ran.Round(time.Millisecond).String()
+		}
+		c.Evidence = append(c.Evidence, tandem.Evidence{What: "item", From: "control page", Says: says})
 	}
 	held := w.process.Isolation()
 	c.Isolation = &held

@@ -263,6 +263,35 @@ def closes(n):
     return n
 
 
+def closes_beside(n):
+    """A thread that reads the channel keeps it open: its end is not told to anybody."""
+    if n == CULPRIT:
+        os.close(3)
+        time.sleep(60)
+    return n
+
+
+def closes_and_answers(n):
+    if n == CULPRIT:
+        os.close(3)
+    return n
+
+
+def reuses(n):
+    if n == CULPRIT:
+        os.close(3)
+        os.open("/dev/null", os.O_RDWR)  # it is descriptor 3
+        time.sleep(60)
+    return n
+
+
+async def closes_async(n):
+    if n == CULPRIT:
+        os.close(3)
+        await asyncio.sleep(60)
+    return n
+
+
 def flood(n):
     if n == CULPRIT:
         b = b"x" * (1 << 20)

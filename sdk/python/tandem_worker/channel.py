@@ -6,7 +6,7 @@ from _thread import allocate_lock
 from sys import modules
 from time import sleep
 
-from .frames import BLOB, BYTES, CANCEL, DRAIN, INLINE, KIND, LIST, MAX_FRAME, MORE, NONE, RESULT, TASK, BadFrame, leave, result, span_in, span_out, split
+from .frames import BLOB, BYTES, CANCEL, DRAIN, INLINE, KIND, LIST, MAX_FRAME, MORE, NONE, RESULT, TASK, BadFrame, leave, leave_without, result, span_in, span_out, split
 from .values import TooLarge
 
 RELEASED, HALT, AT_ONCE, STARTED, FINISHED, SLOTS = 8, 9, 10, 16, 17, 64  # words of the control page
@@ -34,7 +34,12 @@ class Channel:
 
     def receive(self):
         """Reads once and gives what became whole: [(type, kind, id, bytes)]. For the modes that run several tasks at a time."""
-        n = self.sock.recv_into(memoryview(self.buf)[self.have :])
+        try:
+            n = self.sock.recv_into(memoryview(self.buf)[self.have :])
+        except BlockingIOError:
+            raise
+        except OSError as e:
+            leave_without(e)
         if not n:
             leave(0)
         self.have += n
@@ -140,5 +145,5 @@ class Outbox:
                 self.sent += 1
                 try:
                     self.sendall(data)
-                except OSError:  # Tandem is gone
-                    leave(0)
+                except OSError as e:
+                    leave_without(e)

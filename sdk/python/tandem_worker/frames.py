@@ -1,4 +1,5 @@
 """Frames: the constants of protocol/SPEC.md, packing and splitting. Nothing here touches a socket."""
+import errno
 import os
 import sys
 from struct import Struct
@@ -83,4 +84,12 @@ def leave(code):
 def leave_over(bad):
     """Ends the process because of a frame that breaks the protocol."""
     print("tandem worker: bad frame from tandem:", bad, file=sys.stderr)
+    leave(70)
+
+
+def leave_without(e):
+    """Ends the process because nothing can be sent or received any more: Tandem is gone, or the handler has closed our descriptor."""
+    if e.errno not in (errno.EBADF, errno.ENOTSOCK):
+        leave(0)
+    print("tandem worker: something in this process has closed descriptor 3, the channel to Tandem:", e, file=sys.stderr)
     leave(70)

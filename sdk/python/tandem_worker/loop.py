@@ -2,7 +2,7 @@
 from time import monotonic_ns
 
 from .channel import AT_ONCE, FINISHED, HALT, MOST, SLOTS, STARTED
-from .frames import BYE, BYTES, CANCEL, DRAIN, TASK, BadFrame, head, leave, leave_over, pack_error
+from .frames import BYE, BYTES, CANCEL, DRAIN, TASK, BadFrame, head, leave, leave_over, leave_without, pack_error
 from .values import TooLarge, end_view, error_body
 
 BEAT = 0.05  # seconds between two looks whether the loop still turns
@@ -48,8 +48,6 @@ class Loop:
             found = self.ch.receive()
         except BlockingIOError:
             return
-        except OSError:
-            leave(0)
         except BadFrame as e:
             leave_over(e)
         for typ, kind, ident, data in found:
@@ -158,8 +156,8 @@ class Loop:
                 self.rest = data
                 self.loop.add_writer(3, self.send)
                 return
-            except OSError:
-                leave(0)
+            except OSError as e:
+                leave_without(e)
         self.loop.remove_writer(3)
         if self.done:
             leave(0)
@@ -169,7 +167,7 @@ class Loop:
         self.ch.sock.setblocking(True)
         try:
             self.ch.sock.sendall(self.gather())
-        except OSError:
-            leave(0)
+        except OSError as e:
+            leave_without(e)
         finally:
             self.ch.sock.setblocking(False)

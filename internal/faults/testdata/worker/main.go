@@ -108,6 +108,13 @@ func main() {
 		_ = c.Run()
 	}))
 	worker.Handle("garbage", on(func() { _, _ = channel().WriteString(strings.Repeat("garbage!", 100)); time.Sleep(time.Minute) }))
+	worker.Handle("closes_beside", on(func() { _ = syscall.Close(3); time.Sleep(time.Minute) }))
+	worker.Handle("closes_and_answers", on(func() { _ = syscall.Close(3) }))
+	worker.Handle("reuses", on(func() {
+		_ = syscall.Close(3)
+		_, _ = syscall.Open("/dev/null", syscall.O_RDWR, 0)
+		time.Sleep(time.Minute)
+	}))
 	worker.Handle("closes", on(func() { _ = syscall.Shutdown(3, syscall.SHUT_RDWR); _ = syscall.Close(3); time.Sleep(time.Minute) }))
 	worker.Handle("prints", func(_ context.Context, n int) (int, error) {
 		fmt.Print("garbage!\x00\x01\x02 no frame")
