@@ -75,9 +75,6 @@ func groupKills(lines, root string) int64 {
 				if reached := field(string(b), "oom"); reached >= 0 {
 					n = min(n, reached)
 				}
-				if b, err := os.ReadFile(filepath.Join(filepath.Dir(file), "memory.failcnt")); err == nil && strings.TrimSpace(string(b)) == "0" { // version 1
-					n = 0
-				}
 				return n
 			}
 		}

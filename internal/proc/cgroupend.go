@@ -138,6 +138,8 @@ type Counted struct {
 	PIDsRefused int64 // times that a process or thread was not made
 }
 
+const hugePage = 2 << 20 // what did not fit may have been as large
+
 // counted reads a group.
 func (g *group) counted() (c Counted) {
 	c.MemoryLimit = g.memory
@@ -146,7 +148,7 @@ func (g *group) counted() (c Counted) {
 			switch {
 			case what == "memory" && p.h.version == 1:
 				c.MemoryPeak = numberIn(p.dir+"/memory.max_usage_in_bytes", "")
-				if numberIn(p.dir+"/memory.failcnt", "") > 0 { // its limit was reached at least once
+				if c.MemoryPeak >= c.MemoryLimit-hugePage { // memory.failcnt would say that the limit was reached, but some kernels do not count there
 					c.MemoryKills = numberIn(p.dir+"/memory.oom_control", "oom_kill")
 				}
 			case what == "memory":
