@@ -74,7 +74,9 @@ func TestAttachToResultsThatWait(t *testing.T) {
 	if err := <-p.done["submit"]; err != nil {
 		t.Fatalf("attach: %v\n%s", err, p.logs())
 	}
+	p.mu.Lock()
 	delete(p.runs, "submit")
+	p.mu.Unlock()
 	b, err := os.ReadFile(filepath.Join(p.dir, "out.jsonl"))
 	if err != nil {
 		t.Fatal(err)

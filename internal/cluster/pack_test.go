@@ -105,7 +105,7 @@ func TestPacksAreForThoseWhoReadThem(t *testing.T) {
 			t.Fatal(err)
 		}
 		end := &told{}
-		h := newHop(&hop{node: "n", step: "one", in: end, next: &told{}, end: end, last: true, packs: packs, dead: dead})
+		h := newHop(&hop{node: "n", step: "one", in: end, next: &told{}, end: end, store: hub.objects, last: true, packs: packs, dead: dead})
 		h.next = end
 		var lot []*parcel
 		for i := range 5 {

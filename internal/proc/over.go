@@ -59,6 +59,9 @@ func (p *Process) bound(limit int64) {
 			continue
 		}
 		sum, exact = u.Memory+u.Shared, p.exact(u)
+		if exact > limit { // a process that forks while its tree is added up counts whole before, and in parts after: the second look decides
+			exact = min(exact, p.exact(p.Use()))
+		}
 		looked = time.Now()
 		if u.Memory = exact; exact <= limit {
 			continue
