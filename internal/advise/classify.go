@@ -241,7 +241,7 @@ func confidence(m *Measurement, f *figures, b Bound, margin float64) (Confidence
 		return Medium, "others used the processors that it wanted"
 	case b == BoundRunQueue && (f.Lock >= .15 || m.Foreign >= .25*m.Cores && f.demand < 2*f.allowed):
 		return Medium, "others use the processors too, which makes threads that wait for each other look like this"
-	case b == BoundCPU && f.sys >= .15 && f.minor < 2e4 && f.bytes < 50<<20 && f.switches < 200 && m.Roams < .20:
+	case b == BoundCPU && f.sys >= .10 && f.minor < 2e4 && f.bytes < 50<<20 && f.switches < 200 && m.Roams < .20:
 		return Medium, "it asks the kernel often, without data or pages to show for it: it may be asking in a circle"
 	case b == BoundCPU && watched(m):
 		return Medium, "a thread that looks again and again whether another has changed a variable looks the same"
