@@ -49,6 +49,7 @@ type check struct {
 	bad    float64 // share of the tasks that did not end well
 	grow   bool    // it was to make the step faster, not only smaller
 	tried  bool    // nothing promised it
+	again  bool    // it has failed once, by the rate
 	share  float64 // that a task computed of its time
 }
 
@@ -355,6 +356,10 @@ func (t *Tuner) judge(s Stretch) (Decision, bool) {
 		back = fmt.Sprintf(what+" did not help: %s a second before, %s since", perSecond(c.rate), perSecond(rate))
 	case !c.grow && rate < min(least, .9)*c.rate:
 		back = fmt.Sprintf("%s a second before, %s since", perSecond(c.rate), perSecond(rate))
+	}
+	if slower := bad <= c.bad+.05; back != "" && c.tried && slower && !c.again && t.since.Length < 3*trial/2 { // a moment's rate is noise, and threads that are new begin slowly: the next moment decides
+		c.again, t.check, t.since = true, c, Stretch{}
+		return Decision{}, false
 	}
 	if back == "" {
 		if c.tried {
