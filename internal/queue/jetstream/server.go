@@ -5,7 +5,7 @@
 //   - A message is stored when Put returns: at level process a killed process loses nothing and a power cut at most the last 0.1 s; at level power neither
 //     loses anything. On a cluster R replicas hold it.
 //   - Done waits until the server has the acknowledgement. At level process a message that is done is never delivered again, also after kill -9. At level
-//     power what was done within the last 100 ms before the server died may come again: a synced write for each would cost ten times the speed.
+//     power what was done within the last 100 ms (on a busy machine more) before the server died may come again: a synced write for each would cost ten times the speed.
 //   - A lease is fenced by this process's clock, which lets it end a tenth earlier than the server (at most 0.1 s): after that Done fails with tandem.ErrLost
 //     without asking. On a cluster, where a message may travel longer, a late Done may still be taken.
 //   - A queue is three streams (work, dead letters, notes about deliveries that do not count) and one consumer, or sixteen when it keeps order: about
