@@ -63,7 +63,9 @@ func (s *Submission) Starts(ctx context.Context, yield func(engine.Start) bool) 
 	defer cancel(nil)
 	feeding.Go(func() { s.follow(ctx, cancel) })
 	feeding.Go(func() { s.sent.renew(ctx) })
+	s.mu.Lock()
 	s.some, s.flying = make(chan struct{}, 1), map[string][]receipt{}
+	s.mu.Unlock()
 	feeding.Go(func() {
 		if err := s.ends(ctx); err != nil && ctx.Err() == nil {
 			cancel(err)
