@@ -28,6 +28,7 @@ type Tuner struct {
 	known  bool
 	alone  Stretch // gathered while measuring
 	since  Stretch // under the setting in force, behind the pause after a change
+	rates  rates   // of the spans in it
 	settle time.Duration
 	check  *check
 	votes  int
@@ -42,33 +43,10 @@ type Tuner struct {
 	decide time.Duration // when it first knew what fits; zero before
 }
 
-// check is a change on trial.
-type check struct {
-	before Setting
-	rate   float64
-	bad    float64 // share of the tasks that did not end well
-	grow   bool    // it was to make the step faster, not only smaller
-	tried  bool    // nothing promised it
-	again  bool    // it has failed once, by the rate
-	share  float64 // that a task computed of its time
-}
-
-// vain is a number at a time that was no better than fewer.
-type vain struct {
-	total int
-	share float64 // that a task computed of its time
-}
-
 const (
 	shortest  = 150 * time.Millisecond // of the pause after a change
-	trial     = 300 * time.Millisecond // that a change is on trial, at least
-	fewTrials = 16                     // tasks that end meanwhile, at least
-	longTrial = 30 * time.Second       // and then it counts as it is
 	worth     = 1.20                   // times faster that a change has to promise
 	ladder    = 16                     // times as many in flight at one go
-	climbs    = 1.04                   // times faster that a try of more at a time has to be
-	fewTries  = 100                    // tasks that end meanwhile, at least: fewer do not tell so small a difference
-	firstRest = time.Minute
 	lockFull  = .4                     // of the time an interpreter lock is held, from which on more workers may do better than more threads
 	reported  = 250 * time.Millisecond // workers tell of tasks that take long this often
 	firstHold = 5 * time.Second
@@ -111,6 +89,7 @@ func (t *Tuner) Observe(s Stretch) (Decision, bool) {
 		return t.nextRung(s)
 	}
 	t.learn(s)
+	t.rates = t.rates.with(s)
 	if t.since.add(s); t.check == nil && t.since.Length > 4*time.Second {
 		t.since = halve(t.since) // older spans count less and less
 	}
@@ -126,7 +105,7 @@ func (t *Tuner) Observe(s Stretch) (Decision, bool) {
 		return t.try(s)
 	}
 	grow, yes := t.worthwhile(want, s.Cores)
-	if t.votes++; !yes {
+	if t.votes++; !yes || grow && t.slight(want) {
 		t.votes = 0
 		return t.try(s)
 	} else if t.votes >= t.needed() {
@@ -134,11 +113,6 @@ func (t *Tuner) Observe(s Stretch) (Decision, bool) {
 		return t.promise(t.change(want, t.trial(grow), s.At, because), s.Cores), true
 	}
 	return Decision{}, false
-}
-
-// trial begins what a change is judged by.
-func (t *Tuner) trial(grow bool) *check {
-	return &check{before: t.now, rate: t.since.rate(), bad: share(t.since.Bad, t.since.Ended), grow: grow, share: t.work.share()}
 }
 
 // nextRung goes on up the ladder before tasks of the last rung have ended, when they take long: those that run say that they wait, and compute no more than before.
@@ -162,23 +136,6 @@ func (t *Tuner) nextRung(s Stretch) (Decision, bool) {
 	}
 	d := t.promise(t.change(want, c, s.At, because), s.Cores)
 	return d, true
-}
-
-// try doubles what is in flight where tasks wait. What a task computes when it runs alone says less than the rate when many do: waking up costs less, and something is
-// always ready. So the answer is measured: it is taken back unless it brings something, and then the next try waits. Where others want the processors, too, a
-// moment's rate is theirs, and there are twice as many already.
-func (t *Tuner) try(s Stretch) (Decision, bool) {
-	to, ok := t.more(s.Cores)
-	if !ok {
-		return Decision{}, false
-	}
-	if s.At < t.climb || t.since.Length < t.once() || t.since.Ended < fewTries {
-		return Decision{}, false
-	}
-	c := t.trial(true)
-	c.tried = true
-	_, because := t.want(s.Cores)
-	return t.change(to, c, s.At, because+"; more are tried"), true
 }
 
 // needed is how many spans in a row have to want a change: the first decision is quick, later ones are not taken for a moment's sake.
@@ -256,21 +213,6 @@ func (t *Tuner) want(cores float64) (s Setting, because string) {
 	return s, because
 }
 
-// more is the setting to try: twice as many in each worker, or more workers where one holds its interpreter lock most of what it can.
-func (t *Tuner) more(cores float64) (to Setting, ok bool) {
-	to = Setting{t.now.Workers, t.limits.atOnce(2 * t.now.AtOnce)}
-	if t.limits.Fixed > 0 || t.limits.Kind == Loops || t.work.crowd || t.work.share() >= pure || t.limits.Kind == Workers && t.now.AtOnce == 1 {
-		return to, false
-	}
-	if u := t.since.Used; t.limits.Kind == Workers && u.Looks >= fewLooksAt && float64(u.Held) >= lockFull*float64(u.Looks) {
-		if procs := t.limits.workers(int(math.Ceil(cores))); procs > to.Workers {
-			to = Setting{min(2*to.Workers, procs), t.now.AtOnce}
-		}
-	}
-	to.AtOnce = max(1, min(to.AtOnce, t.limits.Most/to.Workers))
-	return to, 9*to.Total() >= 10*t.now.Total() || to.Workers > t.now.Workers
-}
-
 // fewer says whether it may do with fewer in flight: not when more were found to be better, as long as tasks are what they were then.
 func (t *Tuner) fewer() bool { return t.high == 0 || t.work.share() > 2*t.high }
 
@@ -291,11 +233,20 @@ func (t *Tuner) worthwhile(want Setting, cores float64) (grow, yes bool) {
 	return false, false
 }
 
+// slight says whether only some more at a time are wanted, of tasks that are known among others only: a try tells more than such a promise.
+func (t *Tuner) slight(want Setting) bool {
+	_, ok := t.more(t.cores)
+	return ok && t.hold > 0 && want.Workers <= t.now.Workers && want.Total() < 2*t.now.Total()
+}
+
 // promise adds what is expected of a change.
 func (t *Tuner) promise(d Decision, cores float64) Decision {
 	now, then := t.work.expect(d.From, cores, t.limits.Kind), t.work.expect(d.To, cores, t.limits.Kind)
 	if now > 0 && then > 1.05*now {
 		d.Expected = then / now
+		if t.check != nil {
+			t.check.foretold = d.Expected
+		}
 		d.Because += fmt.Sprintf("; %.1f times as fast expected", d.Expected)
 	}
 	return d
@@ -311,75 +262,8 @@ func (t *Tuner) change(to Setting, c *check, at time.Duration, because string) D
 	d := Decision{From: t.now, To: to, Because: because}
 	t.settle = at + t.settling()
 	t.now, t.check, t.votes = to, c, 0
-	t.since, t.alone, t.early = Stretch{}, Stretch{}, Stretch{}
+	t.since, t.alone, t.early, t.rates = Stretch{}, Stretch{}, Stretch{}, nil
 	return d
-}
-
-// once is how long a trial takes, at least: until tasks that began in it end.
-func (t *Tuner) once() time.Duration { return max(trial, min(t.length(), 10*time.Second)) }
-
-// patience is how long a setting is looked at before it is judged, and how much of the rate before it has to reach.
-func (t *Tuner) patience() (need time.Duration, least float64) {
-	need, least = t.once(), 1.03
-	if t.since.Used.Queue > t.since.Used.CPU { // others have the processors: what a moment shows is theirs
-		need, least = 3*need, .8
-	}
-	return need, least
-}
-
-// judge ends a trial when enough has been seen.
-func (t *Tuner) judge(s Stretch) (Decision, bool) {
-	c := t.check
-	need, least := t.patience()
-	few := int64(fewTrials)
-	if c.tried {
-		need, least, few = t.once(), climbs, fewTries // among tasks that wait their run queue is of their own making
-	}
-	if t.since.Length < need || t.since.Ended < few && t.since.Length < longTrial {
-		return Decision{}, false
-	}
-	t.hold = max(t.hold, s.At) // from here on it needs steady votes
-	t.check = nil
-	if t.since.Waiting < .5 { // nothing waits any more: faster than its neighbours is fast enough
-		return Decision{}, false
-	}
-	rate, bad := t.since.rate(), share(t.since.Bad, t.since.Ended)
-	back := ""
-	switch {
-	case bad > c.bad+.05 && bad > 2*c.bad:
-		back = fmt.Sprintf("%s of the items ended badly since, %s before", percent(bad), percent(c.bad))
-	case c.grow && rate < least*c.rate:
-		what := "it"
-		if c.tried {
-			what = "more at a time"
-		}
-		back = fmt.Sprintf(what+" did not help: %s a second before, %s since", perSecond(c.rate), perSecond(rate))
-	case !c.grow && rate < min(least, .9)*c.rate:
-		back = fmt.Sprintf("%s a second before, %s since", perSecond(c.rate), perSecond(rate))
-	}
-	if slower := bad <= c.bad+.05; back != "" && c.tried && slower && !c.again && t.since.Length < 3*trial/2 { // a moment's rate is noise, and threads that are new begin slowly: the next moment decides
-		c.again, t.check, t.since = true, c, Stretch{}
-		return Decision{}, false
-	}
-	if back == "" {
-		if c.tried {
-			t.climb, t.high = s.At, max(c.share, .01)
-			return Decision{}, false
-		}
-		if c.grow && t.now.Total() >= ladder*c.before.Total() { // another rung may follow at once
-			t.votes = steady
-		}
-		return Decision{}, false
-	}
-	if c.grow {
-		t.climb, t.vain = s.At+t.rest, vain{t.now.Total(), c.share}
-		t.rest = min(2*t.rest, lastHold)
-	}
-	if !c.tried {
-		t.hold = s.At + t.pause
-		t.pause = min(2*t.pause, lastHold)
-	}
-	return t.change(c.before, nil, s.At, "taken back: "+back), true
 }
 
 // length is how long a task takes, as far as that is known.

@@ -1,0 +1,258 @@
+package advise
+
+import (
+	"fmt"
+	"math"
+	"time"
+)
+
+// check is a change on trial.
+type check struct {
+	before   Setting
+	rate     float64
+	rates    rates   // before
+	bad      float64 // share of the tasks that did not end well
+	grow     bool    // it was to make the step faster, not only smaller
+	tried    bool    // nothing promised it
+	share    float64 // that a task computed of its time
+	foretold float64 // times faster that it should be; zero when nothing was said
+}
+
+// vain is a number at a time that was no better than fewer.
+type vain struct {
+	total int
+	share float64 // that a task computed of its time
+}
+
+const (
+	trial     = 300 * time.Millisecond // that a change is on trial, at least, unless it is clearly better
+	fewTrials = 16                     // tasks that end meanwhile, at least
+	longTrial = 30 * time.Second       // and then it counts as it is
+	climbs    = 1.04                   // times faster that a try of more at a time has to be
+	leans     = 1.02                   // and that is enough of one that was looked at for long
+	hopeless  = .6                     // times as fast that a try need not be looked at for long
+	fewTries  = 40                     // tasks that end meanwhile, at least: fewer do not tell so small a difference
+	patient   = 3                      // times as long before a try counts as slower: many threads take a while to fall into step
+	longTry   = 5                      // and then a try counts as it is
+	rises     = 1.1                    // times faster than before in the same trial: then what was before does not count
+	leap      = 4                      // times as many at a time that are tried: what twice as many would bring is too little to be told soon
+	kept      = .5                     // of what a change was expected to bring: when that is there, it need not be looked at for longer
+	firstRest = time.Minute
+)
+
+// rates are the tasks a second of the spans under one setting, the oldest first.
+type rates []sample
+
+type sample struct{ seconds, ended float64 }
+
+const (
+	mostSamples = 40   // that are kept: two seconds of short spans
+	batches     = 6    // in which they are compared, so that spans that go with their neighbours do not pass for many
+	sure        = 2    // standard errors
+	drifts      = .015 // of the rate, that it is never surer of: moments differ
+)
+
+func (r rates) with(s Stretch) rates {
+	r = append(r, sample{s.Length.Seconds(), float64(s.Ended)})
+	return r[max(0, len(r)-mostSamples):]
+}
+
+// mean is the rate and how far it may be off, one standard error: from how much its parts differ.
+func (r rates) mean() (mean, off float64) {
+	var all sample
+	for _, s := range r {
+		all.seconds, all.ended = all.seconds+s.seconds, all.ended+s.ended
+	}
+	if all.seconds <= 0 {
+		return 0, math.Inf(1)
+	}
+	mean = all.ended / all.seconds
+	n := min(batches, len(r))
+	if n < 3 {
+		return mean, math.Inf(1)
+	}
+	squares := 0.0
+	for i := range n {
+		var part sample
+		for _, s := range r[i*len(r)/n : (i+1)*len(r)/n] {
+			part.seconds, part.ended = part.seconds+s.seconds, part.ended+s.ended
+		}
+		d := part.ended/max(part.seconds, 1e-9) - mean
+		squares += d * d
+	}
+	return mean, max(math.Sqrt(squares/float64(n-1)/float64(n)), drifts*mean)
+}
+
+// than is how many times as fast r is as before, and how far that may be off, one standard error.
+func (r rates) than(before rates) (times, off float64) {
+	a, ea := before.mean()
+	b, eb := r.mean()
+	if a <= 0 || b <= 0 {
+		return 1, math.Inf(1)
+	}
+	return b / a, b / a * math.Hypot(ea/a, eb/b)
+}
+
+// trimmed is r without its beginning, when that was clearly slower than the rest: it is what a change takes, not what it brings.
+func (r rates) trimmed() rates {
+	for _, part := range []int{2, 3, 6} {
+		first, rest := r[:len(r)/part], r[len(r)/part:]
+		if times, off := rest.than(first); times >= rises && times-sure*off > 1 {
+			return rest
+		}
+	}
+	return r
+}
+
+func (r rates) length() time.Duration {
+	all := 0.0
+	for _, s := range r {
+		all += s.seconds
+	}
+	return dur(all)
+}
+
+// trial begins what a change is judged by.
+func (t *Tuner) trial(grow bool) *check {
+	return &check{before: t.now, rate: t.since.rate(), rates: t.rates, bad: share(t.since.Bad, t.since.Ended), grow: grow, share: t.work.share()}
+}
+
+// try multiplies what is in flight where tasks wait. What a task computes when it runs alone says less than the rate when many do: waking up costs less, and something is
+// always ready. So the answer is measured: it is taken back unless it brings something, and then the next try waits. Where others want the processors, too, a
+// moment's rate is theirs, and there are twice as many already.
+func (t *Tuner) try(s Stretch) (Decision, bool) {
+	to, ok := t.more(s.Cores)
+	if !ok {
+		return Decision{}, false
+	}
+	if s.At < t.climb || t.since.Length < t.once() || t.since.Ended < fewTries {
+		return Decision{}, false
+	}
+	if mean, off := t.rates.mean(); off > 1.5*drifts*mean && t.since.Length < 2*t.once() { // what it will be compared with is still vague
+		return Decision{}, false
+	}
+	c := t.trial(true)
+	c.tried = true
+	_, because := t.want(s.Cores)
+	return t.change(to, c, s.At, because+"; more are tried"), true
+}
+
+// more is the setting to try: several times as many in each worker, or more workers where one holds its interpreter lock most of what it can.
+func (t *Tuner) more(cores float64) (to Setting, ok bool) {
+	to = Setting{t.now.Workers, t.limits.atOnce(leap * t.now.AtOnce)}
+	if t.limits.Fixed > 0 || t.limits.Kind == Loops || t.work.crowd || t.work.share() >= pure || t.limits.Kind == Workers && t.now.AtOnce == 1 {
+		return to, false
+	}
+	if u := t.since.Used; t.limits.Kind == Workers && u.Looks >= fewLooksAt && float64(u.Held) >= lockFull*float64(u.Looks) {
+		if procs := t.limits.workers(int(math.Ceil(cores))); procs > to.Workers {
+			to = Setting{min(2*to.Workers, procs), t.now.AtOnce}
+		}
+	}
+	most := max(1, t.limits.atOnce(t.limits.Most/to.Workers))
+	if to.AtOnce = min(to.AtOnce, most); 5*to.AtOnce >= 4*most && to.AtOnce > t.now.AtOnce {
+		to.AtOnce = most // rather than a small step more, later
+	}
+	return to, 9*to.Total() >= 10*t.now.Total() || to.Workers > t.now.Workers
+}
+
+// once is how long a trial takes, at least: until tasks that began in it end.
+func (t *Tuner) once() time.Duration { return max(trial, min(t.length(), 10*time.Second)) }
+
+// patience is how long a setting is looked at before it is judged, and how much of the rate before it has to reach.
+func (t *Tuner) patience() (need time.Duration, least float64) {
+	need, least = t.once(), 1.03
+	if t.since.Used.Queue > t.since.Used.CPU { // others have the processors: what a moment shows is theirs
+		need, least = 3*need, .8
+	}
+	return need, least
+}
+
+// judge ends a trial when enough has been seen.
+func (t *Tuner) judge(s Stretch) (Decision, bool) {
+	c := t.check
+	over := t.promised
+	if c.tried {
+		over = t.attempted
+	}
+	bad := share(t.since.Bad, t.since.Ended)
+	worse := bad > c.bad+.05 && bad > 2*c.bad
+	done, back := over(c, worse)
+	if !done {
+		return Decision{}, false
+	}
+	t.hold = max(t.hold, s.At) // from here on it needs steady votes
+	t.check = nil
+	if t.since.Waiting < .5 { // nothing waits any more: faster than its neighbours is fast enough
+		return Decision{}, false
+	}
+	if worse {
+		back = fmt.Sprintf("%s of the items ended badly since, %s before", percent(bad), percent(c.bad))
+	}
+	switch {
+	case back == "" && c.tried:
+		t.climb, t.high = s.At, max(c.share, .01)
+	case back == "" && c.grow && t.now.Total() >= ladder*c.before.Total(): // another rung may follow at once
+		t.votes = steady
+	}
+	if back == "" {
+		return Decision{}, false
+	}
+	if c.grow {
+		t.climb, t.vain = s.At+t.rest, vain{t.now.Total(), c.share}
+		t.rest = min(2*t.rest, lastHold)
+	}
+	if !c.tried {
+		t.hold = s.At + t.pause
+		t.pause = min(2*t.pause, lastHold)
+	}
+	return t.change(c.before, nil, s.At, "taken back: "+back), true
+}
+
+// promised says whether a change that was expected to bring something has been seen enough of, and what speaks against it.
+func (t *Tuner) promised(c *check, worse bool) (done bool, back string) {
+	need, least := t.patience()
+	if t.since.Ended < fewTrials && t.since.Length < longTrial {
+		return false, ""
+	}
+	if r, off := t.rates.than(c.rates); c.grow && !worse && len(t.rates) >= 3 && (r-sure*off >= 1.03 || r >= 1.5 && r >= 1+kept*(c.foretold-1)) {
+		return true, ""
+	}
+	if t.since.Length < need {
+		return false, ""
+	}
+	rate := t.since.rate()
+	switch {
+	case c.grow && rate < least*c.rate:
+		back = fmt.Sprintf("it did not help: %s a second before, %s since", perSecond(c.rate), perSecond(rate))
+	case !c.grow && rate < min(least, .9)*c.rate:
+		back = fmt.Sprintf("%s a second before, %s since", perSecond(c.rate), perSecond(rate))
+	}
+	return true, back
+}
+
+// attempted says the same of a try. It ends soon when it is clearly better, and later the closer it is.
+func (t *Tuner) attempted(c *check, worse bool) (done bool, back string) {
+	once := t.once()
+	if t.since.Length < once || t.since.Ended < fewTries && t.since.Length < longTrial {
+		return false, ""
+	}
+	t.rates = t.rates.trimmed()
+	r, off := t.rates.than(c.rates)
+	switch {
+	case worse, t.since.Length >= longTrial:
+	case r >= climbs && r-sure*off >= 1:
+		return true, ""
+	case r+sure*off < hopeless:
+	case t.since.Length < max(once, patient*trial):
+		return false, ""
+	case r+sure*off < climbs:
+	case t.rates.length() < max(once, longTry*trial) && t.since.Length < max(once, 2*longTry*trial):
+		return false, ""
+	}
+	if r >= leans {
+		return true, ""
+	}
+	before, _ := c.rates.mean()
+	rate, _ := t.rates.mean()
+	return true, fmt.Sprintf("more at a time did not help: %s a second before, %s since", perSecond(before), perSecond(rate))
+}
