@@ -37,6 +37,8 @@ const (
 	rises     = 1.1                    // times faster than before in the same trial: then what was before does not count
 	leap      = 4                      // times as many at a time that are tried: what twice as many would bring is too little to be told soon
 	kept      = .5                     // of what a change was expected to bring: when that is there, it need not be looked at for longer
+	stands    = .2                     // tasks ready without a processor, from which on that says anything
+	further   = 1.08                   // times faster that a try has to have been for the next one to follow at once: that brings less still
 	firstRest = time.Minute
 )
 
@@ -161,7 +163,7 @@ func (t *Tuner) once() time.Duration { return max(trial, min(t.length(), 10*time
 // patience is how long a setting is looked at before it is judged, and how much of the rate before it has to reach.
 func (t *Tuner) patience() (need time.Duration, least float64) {
 	need, least = t.once(), 1.03
-	if t.since.Used.Queue > t.since.Used.CPU { // others have the processors: what a moment shows is theirs
+	if u := t.since.Used; u.Queue > u.CPU && u.Queue.Seconds() > stands*t.since.Length.Seconds() { // others have the processors: what a moment shows is theirs
 		need, least = 3*need, .8
 	}
 	return need, least
@@ -191,6 +193,9 @@ func (t *Tuner) judge(s Stretch) (Decision, bool) {
 	switch {
 	case back == "" && c.tried:
 		t.climb, t.high = s.At, max(c.share, .01)
+		if r, _ := t.rates.than(c.rates); r < further {
+			t.climb += t.rest
+		}
 	case back == "" && c.grow && t.now.Total() >= ladder*c.before.Total(): // another rung may follow at once
 		t.votes = steady
 	}
