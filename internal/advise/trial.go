@@ -32,13 +32,15 @@ const (
 	leans     = 1.02                   // and that is enough of one that was looked at for long
 	hopeless  = .6                     // times as fast that a try need not be looked at for long
 	fewTries  = 40                     // tasks that end meanwhile, at least: fewer do not tell so small a difference
-	patient   = 3                      // times as long before a try counts as slower: many threads take a while to fall into step
+	patient   = 4                      // times as long before a try counts as slower: many threads take a while to fall into step
 	longTry   = 5                      // and then a try counts as it is
 	rises     = 1.1                    // times faster than before in the same trial: then what was before does not count
 	leap      = 4                      // times as many at a time that are tried: what twice as many would bring is too little to be told soon
 	kept      = .5                     // of what a change was expected to bring: when that is there, it need not be looked at for longer
 	stands    = .2                     // tasks ready without a processor, from which on that says anything
 	further   = 1.08                   // times faster that a try has to have been for the next one to follow at once: that brings less still
+	edge      = .25                    // of those in flight, that may end just before or behind what is looked at
+	longRound = 600 * time.Millisecond // of the rounds that are waited for
 	firstRest = time.Minute
 )
 
@@ -96,14 +98,35 @@ func (r rates) than(before rates) (times, off float64) {
 }
 
 // trimmed is r without its beginning, when that was clearly slower than the rest: it is what a change takes, not what it brings.
-func (r rates) trimmed() rates {
+// A part shorter than a round says nothing: it is between those that began together.
+func (r rates) trimmed(round time.Duration) rates {
 	for _, part := range []int{2, 3, 6} {
 		first, rest := r[:len(r)/part], r[len(r)/part:]
+		if first.length() < round {
+			break
+		}
 		if times, off := rest.than(first); times >= rises && times-sure*off > 1 {
 			return rest
 		}
 	}
 	return r
+}
+
+// whole is the end of r that is a whole number of rounds, where rounds are long enough to be told apart.
+func (r rates) whole(round time.Duration) rates {
+	if all := r.length(); len(r) > 0 && round > 2*all/time.Duration(len(r)) && all >= round {
+		return r.last(all / round * round)
+	}
+	return r
+}
+
+// last is the part of r that lasted so long, at the end.
+func (r rates) last(long time.Duration) rates {
+	i, left := len(r), long.Seconds()
+	for ; i > 0 && left > r[i-1].seconds/2; i-- {
+		left -= r[i-1].seconds
+	}
+	return r[i:]
 }
 
 func (r rates) length() time.Duration {
@@ -136,7 +159,17 @@ func (t *Tuner) try(s Stretch) (Decision, bool) {
 	c := t.trial(true)
 	c.tried = true
 	_, because := t.want(s.Cores)
-	return t.change(to, c, s.At, because+"; more are tried"), true
+	d := t.change(to, c, s.At, because+"; more are tried")
+	t.settle = max(t.settle, s.At+min(round(to, c.rate), longRound)) // before that, none of those that came in together has ended
+	return d, true
+}
+
+// round is how long a task is in flight when so many are and so many end in a second (Little's law). Those that began together end together, for some rounds.
+func round(s Setting, rate float64) time.Duration {
+	if rate <= 0 {
+		return 0
+	}
+	return dur(float64(s.Total()) / rate)
 }
 
 // more is the setting to try: several times as many in each worker, or more workers where one holds its interpreter lock most of what it can.
@@ -237,12 +270,18 @@ func (t *Tuner) promised(c *check, worse bool) (done bool, back string) {
 
 // attempted says the same of a try. It ends soon when it is clearly better, and later the closer it is.
 func (t *Tuner) attempted(c *check, worse bool) (done bool, back string) {
-	once := t.once()
+	mean, _ := t.rates.mean()
+	turn := round(t.now, mean)
+	once := max(t.once(), 2*min(turn, longRound))
 	if t.since.Length < once || t.since.Ended < fewTries && t.since.Length < longTrial {
 		return false, ""
 	}
-	t.rates = t.rates.trimmed()
-	r, off := t.rates.than(c.rates)
+	t.rates = t.rates.trimmed(turn)
+	seen := t.rates.whole(turn)
+	r, off := seen.than(c.rates)
+	if n := mean * seen.length().Seconds(); n > 0 { // those that end together fall on one side of an edge or the other
+		off = math.Hypot(off, r*edge*float64(t.now.Total())/n)
+	}
 	switch {
 	case worse, t.since.Length >= longTrial:
 	case r >= climbs && r-sure*off >= 1:
@@ -251,13 +290,13 @@ func (t *Tuner) attempted(c *check, worse bool) (done bool, back string) {
 	case t.since.Length < max(once, patient*trial):
 		return false, ""
 	case r+sure*off < climbs:
-	case t.rates.length() < max(once, longTry*trial) && t.since.Length < max(once, 2*longTry*trial):
+	case t.rates.length() < max(once, longTry*trial) && t.since.Length < 2*max(once, longTry*trial):
 		return false, ""
 	}
-	if r >= leans {
+	if r >= leans && r-.7*off >= 1 {
 		return true, ""
 	}
 	before, _ := c.rates.mean()
-	rate, _ := t.rates.mean()
+	rate, _ := seen.mean()
 	return true, fmt.Sprintf("more at a time did not help: %s a second before, %s since", perSecond(before), perSecond(rate))
 }

@@ -205,6 +205,9 @@ func (t *Tuner) want(cores float64) (s Setting, because string) {
 		s, because = t.loop.setting(t.limits, t.now, cores)
 	} else {
 		s, because = t.work.setting(t.limits, cores)
+		if s.Total() > 2*t.now.Total() && 5*s.Total() >= 4*t.limits.Most && t.work.share() < pure && t.limits.Fixed == 0 {
+			s.AtOnce = t.limits.atOnce(max(s.AtOnce, t.limits.Most/s.Workers)) // rather than a small step more, later
+		}
 	}
 	most := ladder * max(t.now.Total(), int(math.Ceil(cores)))
 	if s.Total() > most && t.limits.Fixed == 0 {
