@@ -174,7 +174,11 @@ func round(s Setting, rate float64) time.Duration {
 
 // more is the setting to try: several times as many in each worker, or more workers where one holds its interpreter lock most of what it can.
 func (t *Tuner) more(cores float64) (to Setting, ok bool) {
-	to = Setting{t.now.Workers, t.limits.atOnce(leap * t.now.AtOnce)}
+	times := leap
+	if t.limits.Kind == Commands { // each is a process, and those that are too many cost more
+		times = leap / 2
+	}
+	to = Setting{t.now.Workers, t.limits.atOnce(times * t.now.AtOnce)}
 	if t.limits.Fixed > 0 || t.limits.Kind == Loops || t.work.crowd || t.work.share() >= pure || t.limits.Kind == Workers && t.now.AtOnce == 1 {
 		return to, false
 	}
