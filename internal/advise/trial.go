@@ -40,7 +40,7 @@ const (
 	stands    = .2                     // tasks ready without a processor, from which on that says anything
 	further   = 1.08                   // times faster that a try has to have been for the next one to follow at once: that brings less still
 	edge      = .25                    // of those in flight, that may end just before or behind what is looked at
-	longRound = 600 * time.Millisecond // of the rounds that are waited for
+	longRound = 500 * time.Millisecond // of the rounds that are waited for
 	firstRest = time.Minute
 )
 
@@ -50,9 +50,10 @@ type rates []sample
 type sample struct{ seconds, ended float64 }
 
 const (
-	mostSamples = 40   // that are kept: two seconds of short spans
+	mostSamples = 60   // that are kept: three seconds of short spans
 	batches     = 6    // in which they are compared, so that spans that go with their neighbours do not pass for many
 	sure        = 2    // standard errors
+	likely      = .7   // the same, when there is no time to be surer
 	drifts      = .015 // of the rate, that it is never surer of: moments differ
 )
 
@@ -114,7 +115,7 @@ func (r rates) trimmed(round time.Duration) rates {
 
 // whole is the end of r that is a whole number of rounds, where rounds are long enough to be told apart.
 func (r rates) whole(round time.Duration) rates {
-	if all := r.length(); len(r) > 0 && round > 2*all/time.Duration(len(r)) && all >= round {
+	if all := r.length(); len(r) > 0 && round > 2*all/time.Duration(len(r)) && all >= 2*round {
 		return r.last(all / round * round)
 	}
 	return r
@@ -200,7 +201,7 @@ func (t *Tuner) once() time.Duration { return max(trial, min(t.length(), 10*time
 // patience is how long a setting is looked at before it is judged, and how much of the rate before it has to reach.
 func (t *Tuner) patience() (need time.Duration, least float64) {
 	need, least = t.once(), 1.03
-	if u := t.since.Used; u.Queue > u.CPU && u.Queue.Seconds() > stands*t.since.Length.Seconds() { // others have the processors: what a moment shows is theirs
+	if u := t.since.Used; u.Queue > u.CPU && (t.limits.Kind == Loops || u.Queue.Seconds() > stands*t.since.Length.Seconds()) { // others have the processors: what a moment shows is theirs
 		need, least = 3*need, .8
 	}
 	return need, least
@@ -277,6 +278,7 @@ func (t *Tuner) attempted(c *check, worse bool) (done bool, back string) {
 	mean, _ := t.rates.mean()
 	turn := round(t.now, mean)
 	once := max(t.once(), 2*min(turn, longRound))
+	long := max(once, longTry*trial, 3*min(turn, longRound))
 	if t.since.Length < once || t.since.Ended < fewTries && t.since.Length < longTrial {
 		return false, ""
 	}
@@ -294,10 +296,10 @@ func (t *Tuner) attempted(c *check, worse bool) (done bool, back string) {
 	case t.since.Length < max(once, patient*trial):
 		return false, ""
 	case r+sure*off < climbs:
-	case t.rates.length() < max(once, longTry*trial) && t.since.Length < 2*max(once, longTry*trial):
+	case t.rates.length() < long && t.since.Length < 2*long:
 		return false, ""
 	}
-	if r >= leans && r-.7*off >= 1 {
+	if r >= leans && r-likely*off >= 1 {
 		return true, ""
 	}
 	before, _ := c.rates.mean()
