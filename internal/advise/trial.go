@@ -246,7 +246,7 @@ func (t *Tuner) judge(s Stretch) (Decision, bool) {
 	}
 	if !c.tried {
 		t.hold = s.At + t.pause
-		t.pause = min(2*t.pause, lastHold)
+		t.pause = min(3*t.pause, lastHold)
 	}
 	return t.change(c.before, nil, s.At, "taken back: "+back), true
 }
