@@ -93,7 +93,7 @@ func connect(url string, cfg Config, opts ...nats.Option) (*Engine, error) {
 		nc.Close()
 		return nil, tooOld(url, v)
 	}
-	js, err := jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(4096), jetstream.WithPublishAsyncTimeout(30*time.Second))
+	js, err := jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(4096), jetstream.WithPublishAsyncTimeout(mostSilence))
 	if err != nil {
 		nc.Close()
 		return nil, refused(url, cfg, err)
