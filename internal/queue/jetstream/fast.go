@@ -2,6 +2,7 @@ package jetstream
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -29,6 +30,8 @@ type fastBatch struct {
 type fastAnswer struct {
 	Error *jetstream.APIError `json:"error"`
 	Count int                 `json:"count"` // of the messages stored or known, from the first on
+
+	lost error // it will not come
 }
 
 // fastPosts are the batches under way on a connection.
@@ -85,9 +88,21 @@ func (f *fastPosts) hear(m *nats.Msg) {
 		a.Error = b.refusal
 	}
 	f.mu.Lock()
-	delete(f.open, name)
-	f.mu.Unlock()
-	b.answer <- a
+	defer f.mu.Unlock()
+	if f.open[name] == b { // who removes it answers
+		delete(f.open, name)
+		b.answer <- a
+	}
+}
+
+// fail ends what is under way when the connection is lost: a server that has died never answers. Who puts tries again.
+func (f *fastPosts) fail(why error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for name, b := range f.open {
+		delete(f.open, name)
+		b.answer <- fastAnswer{lost: fmt.Errorf("the connection was lost before the answer: %w", cmp.Or(why, nats.ErrConnectionClosed))}
+	}
 }
 
 // publishFast sends messages and returns those for which there was no room: a tail.
@@ -147,6 +162,9 @@ func (q *Queue) fastBatch(ctx context.Context, some []*nats.Msg) (stored int, er
 	defer cancel()
 	select {
 	case a := <-b.answer:
+		if a.lost != nil {
+			return 0, a.lost
+		}
 		if a.Error != nil && !isFull(a.Error) && a.Error.ErrorCode != tooMany {
 			return 0, a.Error
 		}
