@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -158,13 +157,14 @@ func (q *Queue) fastBatch(ctx context.Context, some []*nats.Msg) (stored int, er
 			return 0, err
 		}
 	}
-	within, cancel := context.WithTimeout(ctx, 30*time.Second)
+	within, cancel := context.WithTimeout(ctx, q.hearing.patience())
 	defer cancel()
 	select {
 	case a := <-b.answer:
 		if a.lost != nil {
 			return 0, a.lost
 		}
+		q.hearing.lost.Store(0)
 		if a.Error != nil && !isFull(a.Error) && a.Error.ErrorCode != tooMany {
 			return 0, a.Error
 		}
@@ -174,7 +174,7 @@ func (q *Queue) fastBatch(ctx context.Context, some []*nats.Msg) (stored int, er
 		return min(a.Count, len(some)), nil
 	case <-within.Done():
 		if ctx.Err() == nil {
-			return 0, nats.ErrTimeout
+			return 0, q.hearing.nothing()
 		}
 		return 0, context.Cause(ctx)
 	}

@@ -21,9 +21,17 @@ type hearing struct {
 	lost atomic.Int32 // times in a row that nothing was heard
 }
 
+// patience is how long nothing may be heard.
+func (h *hearing) patience() time.Duration { return min(firstSilence<<h.lost.Load(), mostSilence) }
+
+func (h *hearing) nothing() error {
+	h.lost.Store(min(h.lost.Load()+1, 3))
+	return nats.ErrTimeout
+}
+
 // all waits until every message is stored or refused. An error of refused ends it.
 func (h *hearing) all(ctx context.Context, acks []jetstream.PubAckFuture, refused func(i int, err error) error) error {
-	within := min(firstSilence<<h.lost.Load(), mostSilence)
+	within := h.patience()
 	silence := time.NewTimer(within)
 	defer silence.Stop()
 	for i, ack := range acks {
@@ -34,8 +42,7 @@ func (h *hearing) all(ctx context.Context, acks []jetstream.PubAckFuture, refuse
 				return err
 			}
 		case <-silence.C:
-			h.lost.Store(min(h.lost.Load()+1, 3))
-			return nats.ErrTimeout
+			return h.nothing()
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
