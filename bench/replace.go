@@ -32,12 +32,12 @@ func init() {
 	})
 }
 
-// born is another for each worker.
-var born = sync.OnceValue(func() tandem.Value { return tandem.TextValue(time.Now().String()) })
+// born is another for each worker. It is known before the first task, which is to measure Tandem and not the handler.
+var born = tandem.TextValue(strconv.FormatInt(time.Now().UnixNano(), 10))
 
 func init() {
 	worker.Register("born", func(_ context.Context, _ tandem.Value, give func(tandem.Value)) error {
-		give(born())
+		give(born)
 		return nil
 	})
 }

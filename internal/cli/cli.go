@@ -94,8 +94,9 @@ A crash costs one item, a timeout really kills.`,
   tandem run flow.yaml --json    and print one document with the totals
   tandem ps                      see the runs that are going on, every worker and its item
   ls *.png | tandem map convert {} {.}.jpg    run a command for every line, several at a time`,
-		SilenceErrors: true, SilenceUsage: true,
+		SilenceErrors: true, SilenceUsage: true, Version: versionLine(),
 	}
+	root.SetVersionTemplate("{{.Version}}\n")
 	root.AddCommand(a.runCommand(), a.mapCommand(), a.initCommand(), a.checkCommand(), a.schemaCommand(), a.runsCommand(), a.psCommand(), a.topCommand(), a.logsCommand(), a.dumpCommand(), a.killCommand(), a.crashesCommand(), a.reportCommand(), a.submitCommand(), a.attachCommand(), a.nodeCommand(), a.nodesCommand(), a.dlqCommand(), a.profileCommand(), a.compareCommand(), a.labCommand(), a.adviseCommand(), a.labPartCommand(), a.demoCommand(), a.doctorCommand(), a.versionCommand(), a.thumbCommand())
 	root.CompletionOptions.HiddenDefaultCmd = false
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {

@@ -42,7 +42,7 @@ def note(what):
     os.close(f)
 def fan(n):
     note(f"start {n}")
-    time.sleep(0.004)
+    time.sleep(float(os.environ.get("KILL_PAUSE", "0.004")))
     note(f"end {n}")
     for k in range(1 + n % 3): yield f"{n}.{k + 1}"
 async def ask(s):

@@ -257,7 +257,12 @@ func TestNamespaces(t *testing.T) {
 			defer isle.slow(t, "b", wire{delay: 60 * time.Millisecond, jitter: 20 * time.Millisecond, loss: 0.02, rate: 1 << 18, queue: 500})()
 			p.advance(200, 2*time.Minute)
 		}},
-		{"full disk of a node, and room again", true, func(p *party) { small(p.t, filepath.Join(isle.stores, "b")) }, func(t *testing.T, p *party) {
+		{"full disk of a node, and room again", true, func(p *party) {
+			small(p.t, filepath.Join(isle.stores, "b"))
+			for _, n := range isle.nodes { // so that the run is not over before there is room again
+				p.env[n] = "KILL_PAUSE=0.3"
+			}
+		}, func(t *testing.T, p *party) {
 			empty := fill(t, filepath.Join(isle.stores, "b"))
 			p.hears("b", "cannot store", time.Minute)
 			p.advance(60, time.Minute) // on the other two

@@ -78,14 +78,18 @@ func (h *hop) Starts(ctx context.Context, yield func(engine.Start) bool) error {
 			}
 			return err
 		}
-		for i, l := range leases {
-			p := h.hold(ctx, l)
-			if p == nil {
+		// From here on all of them are renewed: to open the first may take as long as a cluster takes to choose its leaders.
+		parcels := h.hold(leases)
+		for i, p := range parcels {
+			if !h.begin(ctx, p) {
 				continue
 			}
 			st := engine.Start{ID: p.letter.ID, Root: p.letter.Root, Source: p.letter.source, Value: p.letter.value, Earlier: p.letter.earlier,
 				Attempts: p.letter.Attempts, Elapsed: time.Duration(p.letter.Elapsed), Tag: p}
 			if !yield(st) {
+				for _, p := range parcels[i+1:] {
+					h.drop(p)
+				}
 				h.give(ctx, leases[i+1:])
 				return nil
 			}
@@ -100,49 +104,64 @@ func (h *hop) Each(context.Context, func(string, tandem.Value) bool) error { ret
 // Total is tandem.Source's.
 func (h *hop) Total() int64 { return -1 }
 
-// hold opens a letter. It is nil when there is nothing to run.
-func (h *hop) hold(ctx context.Context, l tandem.Lease) *parcel {
-	letter, err := open(ctx, h.store, l.Message())
+// hold notes what this node has.
+func (h *hop) hold(leases []tandem.Lease) []*parcel {
+	parcels := make([]*parcel, len(leases))
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for i, l := range leases {
+		parcels[i] = &parcel{lease: l}
+		h.held[parcels[i]] = struct{}{}
+	}
+	return parcels
+}
+
+// begin opens a letter. It is false when there is nothing to run. While the store or the records choose a leader it waits: given back, the letter would come again only
+// when its lease has lapsed, here or elsewhere.
+func (h *hop) begin(ctx context.Context, p *parcel) (run bool) {
+	l := p.lease
+	err := h.wait.try(ctx, func() (err error) { p.letter, err = open(ctx, h.store, l.Message()); return err })
 	switch {
 	case errors.Is(err, jetstream.ErrNoObject): // who had it before has passed it on, and could not end its lease
+		h.drop(p)
 		_ = h.in.Done(ctx, l)
-		return nil
+		return false
 	case err != nil && (again(err) || ctx.Err() != nil):
-		h.give(ctx, []tandem.Lease{l})
-		rest(ctx, firstPause)
-		return nil
+		return false // it stays with what is still here, and that is given back
 	case err != nil:
+		h.drop(p)
 		_ = l.Retry(ctx, err)
-		return nil
+		return false
 	}
-	p := &parcel{lease: l, letter: letter}
 	if jetstream.Again(l) {
-		switch run, err := h.claim(ctx, p); {
+		err := h.wait.try(ctx, func() (err error) { run, err = h.claim(ctx, p); return err })
+		switch {
+		case err != nil && (again(err) || ctx.Err() != nil):
+			return false
 		case err != nil:
+			h.drop(p)
 			h.give(ctx, []tandem.Lease{l})
 			rest(ctx, firstPause)
-			return nil
-		case !run && p.pieces == nil: // who had it before has passed it on meanwhile
-			return nil
+			return false
+		case p.pieces != nil:
+			h.settled <- p
+			return false
+		case !run: // who had it before has passed it on meanwhile
+			h.drop(p)
+			return false
 		}
 	}
-	h.mu.Lock()
-	h.held[p] = struct{}{}
-	h.mu.Unlock()
-	if p.pieces != nil {
-		h.settled <- p
-		return nil
-	}
 	if l.Attempt() > MaxLost {
+		letter := p.letter
 		letter.Outcome = tandem.Crashed
 		letter.Error = &failure{Op: "run", On: h.step, Kind: tandem.KindCrash, Reason: "lost",
 			Message: fmt.Sprintf("%d times the node that had it was lost before it ended", MaxLost), Hint: "it may take its machine down: look at its memory, or run it alone with --item"}
 		p.dead = append(p.dead, p.died(letter, h.step))
 		p.out, p.over = append(p.out, letter), append(p.over, true)
 		h.settled <- p
-		return nil
+		return false
 	}
-	return p
+	return true
 }
 
 // Write is tandem.Sink's: it notes what came of each parcel. They go on when all of one is there; see settle.

@@ -72,10 +72,14 @@ func TestLostTooOften(t *testing.T) {
 		t.Fatal(err)
 	}
 	h := newHop(&hop{step: "fan", last: true})
-	if p := h.hold(t.Context(), worn{message: m, attempt: MaxLost}); p == nil || len(p.out) != 0 {
+	begin := func(l tandem.Lease) (*parcel, bool) {
+		p := h.hold([]tandem.Lease{l})[0]
+		return p, h.begin(t.Context(), p)
+	}
+	if p, run := begin(worn{message: m, attempt: MaxLost}); !run || len(p.out) != 0 {
 		t.Errorf("delivery %d is not run: %+v", MaxLost, p)
 	}
-	if p := h.hold(t.Context(), worn{message: m, attempt: MaxLost + 1}); p != nil {
+	if _, run := begin(worn{message: m, attempt: MaxLost + 1}); run {
 		t.Fatalf("delivery %d is run", MaxLost+1)
 	}
 	p := <-h.settled

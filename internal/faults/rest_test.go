@@ -209,6 +209,8 @@ func talking() []row {
 		{n: 38, fault: "a handler closes its worker's channel", lang: "go", step: golang("closes", once), bad: five("crashed"), why: "any", check: channelGone},
 		{n: 38, fault: "its channel is closed, and it answers", lang: "python", step: py("closes_and_answers"), bad: five("quarantined"), why: "any", check: channelClosed(6, 10)},
 		{n: 38, fault: "its channel is closed, and it answers", lang: "go", step: golang("closes_and_answers"), bad: five("quarantined"), why: "any", check: channelClosed(6, 10)},
+		{n: 38, fault: "its channel is closed, and it answers", lang: "python", step: py("closes_and_answers", once), bad: five("crashed"), why: "any", check: channelClosed(3, 10)},
+		{n: 38, fault: "its channel is closed, and it answers", lang: "go", step: golang("closes_and_answers", once), bad: five("crashed"), why: "any", check: channelClosed(3, 10)},
 		{n: 38, fault: "its channel's descriptor is another file", lang: "python", step: py("reuses", once), bad: five("crashed"), why: "any", check: channelGone},
 		{n: 38, fault: "its channel's descriptor is another file", lang: "go", step: golang("reuses", once), bad: five("crashed"), why: "any", check: channelGone},
 		{n: 38, fault: "its channel is closed on its event loop", lang: "python", items: 40, step: `python: "HANDLERS:closes_async", mode: async, concurrency: 8, workers: 1`, bad: five("quarantined"), why: "any", check: channelClosed(2, 3)},

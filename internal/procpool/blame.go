@@ -18,7 +18,7 @@ const maxLost = 3
 func (p *Pool) inherit(w *worker, exit proc.Exit, stack *tandem.Stack, do *chores) (hurt bool) {
 	running := map[uint64]bool{}
 	for s := range w.parallel {
-		if id, since := w.ctl.Slot(s); since != 0 {
+		if id, since := w.ctl.Slot(s); since != 0 && (w.severed == 0 || since < w.severed) { // what began after the channel had been closed did not close it
 			running[id] = true
 		}
 	}
@@ -72,7 +72,7 @@ func (p *Pool) inherit(w *worker, exit proc.Exit, stack *tandem.Stack, do *chore
 			answers++
 		}
 	}
-	alone := tries || answers > 1 && !p.cfg.Once && !p.cfg.NoTrial && p.stop.Err() == nil // the answers of several went with it, and one of them may be to blame
+	alone := tries || answers > 1 && !p.cfg.Once && p.stop.Err() == nil // the answers of several went with it, and one of them may be to blame
 	back = slices.DeleteFunc(back, func(i uint32) bool {
 		t, seq := w.slots[i].task, w.slots[i].seq
 		first := i == head && !blamed && !w.draining && !p.cfg.Once

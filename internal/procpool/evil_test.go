@@ -54,6 +54,23 @@ func evil(how string) {
 		}
 	}
 	f := read()
+	for n := uint64(1); how == "severs"; n++ { // with an item whose text is "x", and goes on with the next
+		ctl.SetStarted(n)
+		ctl.Begin(0, f.ID, arena.Now())
+		if string(f.Payload) == "x" {
+			_ = sock.Close()
+			time.Sleep(100 * time.Millisecond)
+			ctl.End(0)
+			ctl.SetStarted(n + 1)
+			ctl.Begin(0, f.ID+1, arena.Now())
+			time.Sleep(time.Minute)
+		}
+		ctl.End(0)
+		_, _ = sock.Write(wire.AppendResult(nil, f.ID, 0, 1, tandem.TextValue("x")))
+		if f = read(); f.Type == wire.Drain {
+			os.Exit(0)
+		}
+	}
 	lie(how, f, sock, ctl, read)
 	if how == "leaves" { // without a word, as often as the file has bytes
 		if b, err := os.ReadFile(os.Args[3]); err == nil && len(b) > 0 {
@@ -221,6 +238,23 @@ func TestAWorkerThatLiesCostsItsItem(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// An item that began after another had closed the worker's channel is not to blame, even where a crash is not tried once more.
+func TestWhoseChannelWasClosedByAnotherIsNotBlamed(t *testing.T) {
+	for _, never := range []bool{false, true} {
+		cfg := testConfig("")
+		cfg.Argv, cfg.Workers, cfg.NoTrial = []string{os.Args[0], "evil", "severs"}, 1, never
+		p := started(t, cfg)
+		done, tasks := submit(t, p, "x", "y")
+		<-done.done
+		if r := tasks[0].Result; r.Outcome != tandem.Crashed {
+			t.Errorf("NoTrial %v: who closed it: %s %v", never, r.Outcome, r.Err)
+		}
+		if r := tasks[1].Result; r.Outcome != tandem.OK {
+			t.Errorf("NoTrial %v: the next item: %s %v", never, r.Outcome, r.Err)
+		}
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"tandem"
+	"tandem/internal/arena"
 	"tandem/internal/proc"
 	"tandem/internal/wire"
 )
@@ -66,6 +67,7 @@ func (w *worker) readEnded(err error) {
 		return
 	}
 	w.p.mu.Lock()
+	w.severed = arena.Now()
 	w.p.leave(w)
 	w.p.mu.Unlock()
 	for range dyingGrace / channelGrace {

@@ -151,6 +151,7 @@ func (p *Pool) keep(ctx context.Context) {
 // stored keeps w until it is taken, and tells whether it was: else it has ended, or the run has, and it is buried.
 func (p *Pool) stored(ctx context.Context, w *worker) (taken bool) {
 	w.life.On(supervise.Ready, now())
+	w.process.Brisk(true) // its first task comes while the kernel takes down the one before it
 	p.mu.Lock()
 	p.spares = append(p.spares, w)
 	p.mu.Unlock()
@@ -161,6 +162,7 @@ func (p *Pool) stored(ctx context.Context, w *worker) (taken bool) {
 		case <-time.After(breath):
 		case <-ctx.Done():
 		}
+		w.process.Brisk(false)
 		return true
 	case <-w.leave:
 	case <-ctx.Done():

@@ -60,6 +60,7 @@ type worker struct {
 	resigned  bool              // its number may be another's
 	held      bool              // it had tasks when the kernel was seen to end it
 	dying     int64             // when the kernel was seen to end it; 0 before
+	severed   int64             // when its channel was seen to have ended; 0 before
 	suspect   bool              // an item's time is up in it, or it is silent: it is asked where it is, then killed
 	answered  chan struct{}     // closed when it was asked where it is, because a handler ran on after its time was up; nil before
 	reason    *tandem.Error     // why we ended it

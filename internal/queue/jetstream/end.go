@@ -3,6 +3,7 @@ package jetstream
 import (
 	"context"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -12,25 +13,48 @@ import (
 
 // pendingAcks are acknowledgements whose confirmations are awaited together.
 type pendingAcks struct {
+	acks []pendingAck
 	left int
 	done chan struct{}
 }
 
-// listen takes the server's confirmations. All of one Done come to one address, and are counted.
+type pendingAck struct {
+	subject string    // where it is told
+	at      time.Time // when it is told again
+	done    bool
+}
+
+const (
+	again      = 250 * time.Millisecond // after which an acknowledgement that nobody took is told again: the consumer had no leader
+	againQuiet = 2 * time.Second        // and one of which nothing is heard: it may have died with the leader
+)
+
+// listen takes the server's confirmations. Each of one Done comes to an address that ends with its number.
 func (e *Engine) listen() (err error) {
-	e.inbox = e.nc.NewInbox()
-	e.acks, err = e.nc.Subscribe(e.inbox+".*", func(m *nats.Msg) {
+	e.inbox = e.nc.NewInbox() + "."
+	e.acks, err = e.nc.Subscribe(e.inbox+"*", func(m *nats.Msg) {
+		name, number, _ := strings.Cut(m.Subject[len(e.inbox):], "-")
+		i, err := strconv.Atoi(number)
 		e.mu.Lock()
 		defer e.mu.Unlock()
-		if p := e.open[m.Subject]; p != nil {
-			if p.left--; p.left == 0 {
-				delete(e.open, m.Subject)
-				close(p.done)
-			}
+		p := e.open[name]
+		if p == nil || err != nil || i >= len(p.acks) || p.acks[i].done {
+			return
+		}
+		if m.Header.Get("Status") == noResponders {
+			p.acks[i].at = time.Now().Add(again)
+			return
+		}
+		if p.acks[i].done, p.left = true, p.left-1; p.left == 0 {
+			delete(e.open, name)
+			close(p.done)
 		}
 	})
 	return err
 }
+
+// noResponders is the status by which a server says that nobody listens.
+const noResponders = "503"
 
 // Done is tandem.Queue's: all acknowledgements go out at once, and it returns when the server has confirmed each.
 func (q *Queue) Done(ctx context.Context, leases ...tandem.Lease) error {
@@ -63,21 +87,24 @@ func (q *Queue) ack(ctx context.Context, good []*lease) error {
 	if e.settle != nil {
 		confirm = 1
 	}
-	p := &pendingAcks{left: confirm, done: make(chan struct{})}
+	p := &pendingAcks{acks: make([]pendingAck, confirm), left: confirm, done: make(chan struct{})}
+	for i, l := range good[len(good)-confirm:] {
+		p.acks[i] = pendingAck{subject: l.d.reply, at: time.Now().Add(againQuiet)}
+	}
 	e.mu.Lock()
 	e.serial++
-	address := e.inbox + "." + strconv.FormatUint(e.serial, 36)
-	e.open[address] = p
+	name := strconv.FormatUint(e.serial, 36)
+	e.open[name] = p
 	e.mu.Unlock()
 	defer func() {
 		e.mu.Lock()
-		delete(e.open, address)
+		delete(e.open, name)
 		e.mu.Unlock()
 	}()
 	for i, l := range good {
 		m := &nats.Msg{Subject: l.d.reply, Data: acknowledged}
-		if i >= len(good)-confirm {
-			m.Reply = address
+		if n := i - (len(good) - confirm); n >= 0 {
+			m.Reply = e.inbox + name + "-" + strconv.Itoa(n)
 		}
 		if err := e.nc.PublishMsg(m); err != nil {
 			return q.failed("end leases of the queue", err)
@@ -85,10 +112,8 @@ func (q *Queue) ack(ctx context.Context, good []*lease) error {
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, max(q.cfg.Lease, 5*time.Second), q.failed("end leases of the queue", nats.ErrTimeout))
 	defer cancel()
-	select {
-	case <-p.done:
-	case <-ctx.Done():
-		return context.Cause(ctx)
+	if err := q.confirmed(ctx, name, p); err != nil {
+		return err
 	}
 	if !q.purges() {
 		q.room.freed(len(good), q.cfg.Items)
@@ -100,6 +125,36 @@ func (q *Queue) ack(ctx context.Context, good []*lease) error {
 		}
 	}
 	return nil
+}
+
+// confirmed waits until every acknowledgement is, and tells again those that are not.
+func (q *Queue) confirmed(ctx context.Context, name string, p *pendingAcks) error {
+	e := q.e
+	tick := time.NewTicker(again)
+	defer tick.Stop()
+	for {
+		select {
+		case <-p.done:
+			return nil
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case now := <-tick.C:
+			e.mu.Lock()
+			var lost []*nats.Msg
+			for i := range p.acks {
+				if a := &p.acks[i]; !a.done && now.After(a.at) {
+					a.at = now.Add(againQuiet)
+					lost = append(lost, &nats.Msg{Subject: a.subject, Reply: e.inbox + name + "-" + strconv.Itoa(i), Data: acknowledged})
+				}
+			}
+			e.mu.Unlock()
+			for _, m := range lost {
+				if err := e.nc.PublishMsg(m); err != nil {
+					return q.failed("end leases of the queue", err)
+				}
+			}
+		}
+	}
 }
 
 // open tells whether the lease is not known to be over.

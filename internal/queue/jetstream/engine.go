@@ -76,13 +76,15 @@ func (d dialer) Dial(string, string) (net.Conn, error) { return d() }
 
 func connect(url string, cfg Config, opts ...nats.Option) (*Engine, error) {
 	cfg.Replicas, cfg.Level, cfg.Prefix = max(cfg.Replicas, 1), cmp.Or(cfg.Level, Process), cmp.Or(cfg.Prefix, "tandem")
+	e := &Engine{cfg: cfg, open: map[string]*pendingAcks{}}
+	opts = append(opts, nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+		e.fast.fail(err)
+		if err != nil && cfg.OnLink != nil { // nil says that we have closed it
+			cfg.OnLink(false, err)
+		}
+	}))
 	if cfg.OnLink != nil {
-		opts = append(opts, nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
-			if err != nil { // nil says that we have closed it
-				cfg.OnLink(false, err)
-			}
-		}),
-			nats.ReconnectHandler(func(*nats.Conn) { cfg.OnLink(true, nil) }))
+		opts = append(opts, nats.ReconnectHandler(func(*nats.Conn) { cfg.OnLink(true, nil) }))
 	}
 	opts = append(opts, nats.Name(cmp.Or(cfg.Name, "tandem")), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
 	nc, err := nats.Connect(url, opts...)
@@ -93,12 +95,12 @@ func connect(url string, cfg Config, opts ...nats.Option) (*Engine, error) {
 		nc.Close()
 		return nil, tooOld(url, v)
 	}
-	js, err := jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(4096), jetstream.WithPublishAsyncTimeout(30*time.Second))
+	js, err := jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(4096), jetstream.WithPublishAsyncTimeout(mostSilence))
 	if err != nil {
 		nc.Close()
 		return nil, refused(url, cfg, err)
 	}
-	e := &Engine{nc: nc, js: js, cfg: cfg, open: map[string]*pendingAcks{}}
+	e.nc, e.js = nc, js
 	err = e.listen()
 	if err == nil {
 		err = e.listenFast()

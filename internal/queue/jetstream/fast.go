@@ -2,13 +2,13 @@ package jetstream
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -29,6 +29,8 @@ type fastBatch struct {
 type fastAnswer struct {
 	Error *jetstream.APIError `json:"error"`
 	Count int                 `json:"count"` // of the messages stored or known, from the first on
+
+	lost error // it will not come
 }
 
 // fastPosts are the batches under way on a connection.
@@ -85,9 +87,21 @@ func (f *fastPosts) hear(m *nats.Msg) {
 		a.Error = b.refusal
 	}
 	f.mu.Lock()
-	delete(f.open, name)
-	f.mu.Unlock()
-	b.answer <- a
+	defer f.mu.Unlock()
+	if f.open[name] == b { // who removes it answers
+		delete(f.open, name)
+		b.answer <- a
+	}
+}
+
+// fail ends what is under way when the connection is lost: a server that has died never answers. Who puts tries again.
+func (f *fastPosts) fail(why error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for name, b := range f.open {
+		delete(f.open, name)
+		b.answer <- fastAnswer{lost: fmt.Errorf("the connection was lost before the answer: %w", cmp.Or(why, nats.ErrConnectionClosed))}
+	}
 }
 
 // publishFast sends messages and returns those for which there was no room: a tail.
@@ -143,10 +157,14 @@ func (q *Queue) fastBatch(ctx context.Context, some []*nats.Msg) (stored int, er
 			return 0, err
 		}
 	}
-	within, cancel := context.WithTimeout(ctx, 30*time.Second)
+	within, cancel := context.WithTimeout(ctx, q.hearing.patience())
 	defer cancel()
 	select {
 	case a := <-b.answer:
+		if a.lost != nil {
+			return 0, a.lost
+		}
+		q.hearing.lost.Store(0)
 		if a.Error != nil && !isFull(a.Error) && a.Error.ErrorCode != tooMany {
 			return 0, a.Error
 		}
@@ -156,7 +174,7 @@ func (q *Queue) fastBatch(ctx context.Context, some []*nats.Msg) (stored int, er
 		return min(a.Count, len(some)), nil
 	case <-within.Done():
 		if ctx.Err() == nil {
-			return 0, nats.ErrTimeout
+			return 0, q.hearing.nothing()
 		}
 		return 0, context.Cause(ctx)
 	}

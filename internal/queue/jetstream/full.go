@@ -2,6 +2,7 @@ package jetstream
 
 import (
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,7 +16,8 @@ import (
 // only logs. So somebody reads the log, says what is the matter, and has it begin again when there is room.
 const (
 	fullLook = 500 * time.Millisecond
-	fullRoom = 8 << 20 // bytes that must be writable before it begins again: a block of a stream
+	fullRoom = 8 << 20          // bytes that must be writable before it begins again: a block of a stream
+	fullWait = 30 * time.Second // for what it has missed, before it begins once more; then twice as long each time
 )
 
 // errands is a logger that looks for writes that failed, and prints nothing.
@@ -41,18 +43,27 @@ func (s *Server) guard(log *errands) {
 	defer close(s.guarded)
 	tick := time.NewTicker(fullLook)
 	defer tick.Stop()
-	for down := false; ; {
+	down, begun, patience := false, time.Time{}, fullWait
+	for {
 		select {
 		case <-s.stop:
 			return
 		case <-tick.C:
 		}
 		if !log.failed.Load() && s.srv.JetStreamEnabled() {
-			if down {
-				down = false
-				s.told(true, nil)
+			if !down {
+				continue
 			}
-			continue
+			// In a cluster it has missed something. Until it has that, it is no copy that others can count on.
+			if s.srv.Healthz(nil).StatusCode == http.StatusOK {
+				down, patience = false, fullWait
+				s.told(true, nil)
+				continue
+			}
+			if time.Since(begun) < patience {
+				continue
+			}
+			patience *= 2
 		}
 		err := s.room()
 		if !down {
@@ -65,6 +76,7 @@ func (s *Server) guard(log *errands) {
 			continue
 		}
 		log.failed.Store(false)
+		begun = time.Now()
 		if opts, err := s.cfg.options(); err == nil { // a reload starts what is configured and not running; when that fails the next look tries again
 			_ = s.srv.ReloadOptions(opts)
 		}

@@ -36,11 +36,14 @@ func Full(err error) bool {
 // Objects opens a store of objects, and makes it when there is none. It holds at most bytes.
 func (e *Engine) Objects(ctx context.Context, name string, bytes int64) (*Objects, error) {
 	o := &Objects{e: e, name: e.cfg.Prefix + "-" + name}
-	store, err := e.js.ObjectStore(ctx, o.name)
+	open := func(ctx context.Context) (jetstream.ObjectStore, error) { return e.js.ObjectStore(ctx, o.name) }
+	store, err := ask(ctx, open)
 	if errors.Is(err, jetstream.ErrBucketNotFound) {
-		store, err = e.js.CreateObjectStore(ctx, jetstream.ObjectStoreConfig{Bucket: o.name, MaxBytes: bytes, Replicas: e.cfg.Replicas, Storage: jetstream.FileStorage})
+		store, err = ask(ctx, func(ctx context.Context) (jetstream.ObjectStore, error) {
+			return e.js.CreateObjectStore(ctx, jetstream.ObjectStoreConfig{Bucket: o.name, MaxBytes: bytes, Replicas: e.cfg.Replicas, Storage: jetstream.FileStorage})
+		})
 		if errors.Is(err, jetstream.ErrBucketExists) {
-			store, err = e.js.ObjectStore(ctx, o.name)
+			store, err = ask(ctx, open)
 		}
 		if err == nil && e.settle != nil {
 			err = e.settle()

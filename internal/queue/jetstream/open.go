@@ -38,6 +38,7 @@ type Queue struct {
 	stop     context.CancelCauseFunc
 	purge    purger
 	together together
+	hearing  hearing
 }
 
 // partitions of a queue in order: so many keys at once are worked on.
@@ -129,7 +130,7 @@ const overhead = 512
 // create makes a stream. A cluster that has just started may have a leader and not yet know all of its servers: then it is asked again.
 func (q *Queue) create(ctx context.Context, cfg jetstream.StreamConfig) (s jetstream.Stream, err error) {
 	for end := time.Now().Add(20 * time.Second); ; {
-		s, err = q.e.js.CreateStream(ctx, cfg)
+		s, err = q.e.make(ctx, cfg)
 		if a, ok := errors.AsType[*jetstream.APIError](err); !ok || a.ErrorCode != noPeers || cfg.Replicas < 2 || time.Now().After(end) {
 			return s, err
 		}
@@ -141,6 +142,14 @@ func (q *Queue) create(ctx context.Context, cfg jetstream.StreamConfig) (s jetst
 	}
 }
 
+func (e *Engine) find(ctx context.Context, name string) (jetstream.Stream, error) {
+	return ask(ctx, func(ctx context.Context) (jetstream.Stream, error) { return e.js.Stream(ctx, name) })
+}
+
+func (e *Engine) make(ctx context.Context, cfg jetstream.StreamConfig) (jetstream.Stream, error) {
+	return ask(ctx, func(ctx context.Context) (jetstream.Stream, error) { return e.js.CreateStream(ctx, cfg) })
+}
+
 // noPeers says that there are too few servers for so many copies.
 const noPeers = 10005
 
@@ -148,14 +157,14 @@ const noPeers = 10005
 func (q *Queue) stream(ctx context.Context, cfg jetstream.StreamConfig) (jetstream.Stream, error) {
 	cfg.Storage, cfg.Replicas = jetstream.FileStorage, q.e.cfg.Replicas
 	cfg.Metadata = map[string]string{mark: "1", mark + "-ordered": strconv.FormatBool(q.cfg.Ordered)}
-	s, err := q.e.js.Stream(ctx, cfg.Name)
+	s, err := q.e.find(ctx, cfg.Name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		s, err = q.create(ctx, cfg)
 		if err == nil && q.e.settle != nil {
 			err = q.e.settle()
 		}
 		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // somebody was faster
-			s, err = q.e.js.Stream(ctx, cfg.Name)
+			s, err = q.e.find(ctx, cfg.Name)
 		}
 	}
 	if err != nil {
@@ -202,7 +211,9 @@ func (q *Queue) consumers(ctx context.Context) error {
 		if q.cfg.Ordered {
 			cfg.Durable, cfg.FilterSubject = fmt.Sprint("tandem-", i), fmt.Sprint(q.name, ".go.", i)
 		}
-		c, err := q.e.js.CreateOrUpdateConsumer(ctx, q.name, cfg)
+		c, err := ask(ctx, func(ctx context.Context) (jetstream.Consumer, error) {
+			return q.e.js.CreateOrUpdateConsumer(ctx, q.name, cfg)
+		})
 		if err != nil {
 			return q.failed("open the consumer of", err)
 		}

@@ -6,7 +6,6 @@ import (
 	"hash/fnv"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -157,25 +156,23 @@ func (q *Queue) publish(ctx context.Context, todo []*nats.Msg) (rest []*nats.Msg
 func (q *Queue) publishMany(ctx context.Context, todo []*nats.Msg) (rest []*nats.Msg, err error) {
 	acks := make([]jetstream.PubAckFuture, 0, len(todo))
 	for _, n := range todo {
-		ack, err := q.e.js.PublishMsgAsync(n, jetstream.WithStallWait(30*time.Second))
+		ack, err := q.e.js.PublishMsgAsync(n, jetstream.WithStallWait(mostSilence))
 		if err != nil {
 			return nil, err
 		}
 		acks = append(acks, ack)
 	}
-	for i, ack := range acks {
-		select {
-		case <-ack.Ok():
-		case err := <-ack.Err():
-			if !isFull(err) {
-				return nil, err
-			}
-			again := nats.NewMsg(todo[i].Subject) // the client has put its reply address into the old one
-			again.Header, again.Data = todo[i].Header, todo[i].Data
-			rest = append(rest, again)
-		case <-ctx.Done():
-			return nil, ctx.Err()
+	err = q.hearing.all(ctx, acks, func(i int, err error) error {
+		if !isFull(err) {
+			return err
 		}
+		again := nats.NewMsg(todo[i].Subject) // the client has put its reply address into the old one
+		again.Header, again.Data = todo[i].Header, todo[i].Data
+		rest = append(rest, again)
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	return rest, nil
 }

@@ -22,15 +22,15 @@ type Records struct {
 func (e *Engine) Records(ctx context.Context, name string) (*Records, error) {
 	r := &Records{e: e, name: e.cfg.Prefix + "-" + name}
 	var err error
-	r.s, err = e.js.Stream(ctx, r.name)
+	r.s, err = e.find(ctx, r.name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		r.s, err = e.js.CreateStream(ctx, jetstream.StreamConfig{Name: r.name, Subjects: []string{r.name + ".*.*"}, Storage: jetstream.FileStorage, Replicas: e.cfg.Replicas,
+		r.s, err = e.make(ctx, jetstream.StreamConfig{Name: r.name, Subjects: []string{r.name + ".*.*"}, Storage: jetstream.FileStorage, Replicas: e.cfg.Replicas,
 			MaxMsgsPerSubject: 1, Metadata: map[string]string{mark: "records"}})
 		if err == nil && e.settle != nil {
 			err = e.settle()
 		}
 		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // somebody was faster
-			r.s, err = e.js.Stream(ctx, r.name)
+			r.s, err = e.find(ctx, r.name)
 		}
 	}
 	return r, r.failed("open the records", err)
@@ -46,7 +46,9 @@ func (r *Records) subject(run, key string) string { return r.name + "." + run + 
 
 // Get gives a record; Gone when there is none.
 func (r *Records) Get(ctx context.Context, run, key string) (Entry, error) {
-	m, err := r.s.GetLastMsgForSubject(ctx, r.subject(run, key))
+	m, err := ask(ctx, func(ctx context.Context) (*jetstream.RawStreamMsg, error) {
+		return r.s.GetLastMsgForSubject(ctx, r.subject(run, key))
+	})
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return Entry{Key: key, Gone: true}, nil
 	}
@@ -56,11 +58,14 @@ func (r *Records) Get(ctx context.Context, run, key string) (Entry, error) {
 	return Entry{Key: key, Value: m.Data, Revision: m.Sequence}, nil
 }
 
-// Swap writes a record that is still at revision; 0 means that there is none. Otherwise it fails with ErrChanged.
+// Swap writes a record that is still at revision; 0 means that there is none. Otherwise it fails with ErrChanged. When an answer is lost it may fail so because of
+// what it has itself written: who meets ErrChanged reads.
 func (r *Records) Swap(ctx context.Context, run, key string, value []byte, revision uint64) (uint64, error) {
-	m := nats.NewMsg(r.subject(run, key))
-	m.Data = value
-	ack, err := r.e.js.PublishMsg(ctx, m, jetstream.WithExpectLastSequencePerSubject(revision))
+	ack, err := ask(ctx, func(ctx context.Context) (*jetstream.PubAck, error) {
+		m := nats.NewMsg(r.subject(run, key))
+		m.Data = value
+		return r.e.js.PublishMsg(ctx, m, jetstream.WithExpectLastSequencePerSubject(revision))
+	})
 	if a, ok := errors.AsType[*jetstream.APIError](err); ok && a.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence {
 		return 0, ErrChanged
 	}
@@ -94,7 +99,7 @@ func (q *Queue) Has(ctx context.Context, t tandem.Lease) (bool, error) {
 		return true, nil
 	}
 	if q.purges() {
-		info, err := q.from[0].Info(ctx)
+		info, err := ask(ctx, q.from[0].Info)
 		if err != nil {
 			return false, q.failed("look into the queue", err)
 		}
@@ -102,7 +107,7 @@ func (q *Queue) Has(ctx context.Context, t tandem.Lease) (bool, error) {
 			return false, nil
 		}
 	}
-	_, err := q.work.GetMsg(ctx, l.sequence)
+	_, err := ask(ctx, func(ctx context.Context) (*jetstream.RawStreamMsg, error) { return q.work.GetMsg(ctx, l.sequence) })
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return false, nil
 	}

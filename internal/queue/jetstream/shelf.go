@@ -18,24 +18,26 @@ type Shelf struct {
 	e    *Engine
 	s    jetstream.Stream
 	name string
+
+	hearing hearing
 }
 
 // Shelf opens a shelf, and makes it when there is none and make is true; otherwise it is nil.
 func (e *Engine) Shelf(ctx context.Context, name string, messages, bytes int64, make bool) (*Shelf, error) {
 	sh := &Shelf{e: e, name: e.cfg.Prefix + "-" + name}
 	var err error
-	sh.s, err = e.js.Stream(ctx, sh.name)
+	sh.s, err = e.find(ctx, sh.name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		if !make {
 			return nil, nil
 		}
-		sh.s, err = e.js.CreateStream(ctx, jetstream.StreamConfig{Name: sh.name, Subjects: []string{sh.name + ".*"}, Storage: jetstream.FileStorage, Replicas: e.cfg.Replicas,
+		sh.s, err = e.make(ctx, jetstream.StreamConfig{Name: sh.name, Subjects: []string{sh.name + ".*"}, Storage: jetstream.FileStorage, Replicas: e.cfg.Replicas,
 			MaxMsgs: messages, MaxBytes: bytes, MaxMsgsPerSubject: 1, Discard: jetstream.DiscardOld, Metadata: map[string]string{mark: "shelf"}})
 		if err == nil && e.settle != nil {
 			err = e.settle()
 		}
 		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // somebody was faster
-			sh.s, err = e.js.Stream(ctx, sh.name)
+			sh.s, err = e.find(ctx, sh.name)
 		}
 	}
 	if err != nil {
@@ -71,16 +73,7 @@ func (sh *Shelf) Put(ctx context.Context, messages ...tandem.Message) error {
 		}
 		acks = append(acks, ack)
 	}
-	for _, a := range acks {
-		select {
-		case <-a.Ok():
-		case err := <-a.Err():
-			return sh.failed("put on", err)
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
-	return nil
+	return sh.failed("put on", sh.hearing.all(ctx, acks, func(_ int, err error) error { return err }))
 }
 
 // Each calls f with every message, the oldest first, until it returns false.

@@ -32,11 +32,14 @@ var ErrChanged = errors.New("changed by another")
 func (e *Engine) Table(ctx context.Context, name string, ttl time.Duration) (*Table, error) {
 	name = e.cfg.Prefix + "-" + name
 	t := &Table{e: e, name: name}
-	kv, err := e.js.KeyValue(ctx, name)
+	open := func(ctx context.Context) (jetstream.KeyValue, error) { return e.js.KeyValue(ctx, name) }
+	kv, err := ask(ctx, open)
 	if errors.Is(err, jetstream.ErrBucketNotFound) {
-		kv, err = e.js.CreateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: name, TTL: ttl, Replicas: e.cfg.Replicas, Storage: jetstream.FileStorage})
+		kv, err = ask(ctx, func(ctx context.Context) (jetstream.KeyValue, error) {
+			return e.js.CreateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: name, TTL: ttl, Replicas: e.cfg.Replicas, Storage: jetstream.FileStorage})
+		})
 		if errors.Is(err, jetstream.ErrBucketExists) {
-			kv, err = e.js.KeyValue(ctx, name)
+			kv, err = ask(ctx, open)
 		}
 		if err == nil && e.settle != nil {
 			err = e.settle()
@@ -57,7 +60,7 @@ func (t *Table) failed(op string, err error) error {
 
 // Get gives a line; Gone when there is none.
 func (t *Table) Get(ctx context.Context, key string) (Entry, error) {
-	e, err := t.kv.Get(ctx, key)
+	e, err := ask(ctx, func(ctx context.Context) (jetstream.KeyValueEntry, error) { return t.kv.Get(ctx, key) })
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
 		return Entry{Key: key, Gone: true}, nil
 	}

@@ -239,7 +239,9 @@ func decode(head nats.Header, body []byte) tandem.Message {
 
 // noted is what an earlier holder left for the next.
 func (q *Queue) noted(ctx context.Context, sequence uint64) (n note, err error) {
-	m, err := q.notes.GetLastMsgForSubject(ctx, q.noteOf(sequence))
+	m, err := ask(ctx, func(ctx context.Context) (*jetstream.RawStreamMsg, error) {
+		return q.notes.GetLastMsgForSubject(ctx, q.noteOf(sequence))
+	})
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return n, nil
 	}
@@ -258,6 +260,8 @@ func (l *lease) leave(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = l.q.e.js.Publish(ctx, l.q.noteOf(l.sequence), b)
+	_, err = ask(ctx, func(ctx context.Context) (*jetstream.PubAck, error) {
+		return l.q.e.js.Publish(ctx, l.q.noteOf(l.sequence), b)
+	})
 	return err
 }
