@@ -327,15 +327,16 @@ func (h *hop) send(ctx context.Context, lot []*parcel, on, over []tandem.Message
 	if h.packs {
 		over = pack(over)
 	}
+	// First what is kept of those that ended badly: when the submitter has a line it can be tried again.
+	if err := h.wait.try(ctx, func() error { return h.dead.put(ctx, lot) }); err != nil {
+		return err
+	}
 	for q, m := range map[tandem.Queue][]tandem.Message{h.next: on, h.end: over} {
 		if len(m) > 0 {
 			if err := h.wait.try(ctx, func() error { return q.Put(ctx, m...) }); err != nil {
 				return err
 			}
 		}
-	}
-	if err := h.wait.try(ctx, func() error { return h.dead.put(ctx, lot) }); err != nil {
-		return err
 	}
 	err := h.in.Done(ctx, leases...)
 	lost := err != nil
