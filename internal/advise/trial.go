@@ -29,6 +29,7 @@ const (
 	fewTrials = 16                     // tasks that end meanwhile, at least
 	longTrial = 30 * time.Second       // and then it counts as it is
 	climbs    = 1.04                   // times faster that a try of more at a time has to be
+	longLook  = 3 * time.Second        // at what it is compared with: older spans count less
 	leans     = 1.02                   // and that is enough of one that was looked at for long
 	hopeless  = .6                     // times as fast that a try need not be looked at for long
 	fewTries  = 40                     // tasks that end meanwhile, at least: fewer do not tell so small a difference
@@ -154,7 +155,7 @@ func (t *Tuner) try(s Stretch) (Decision, bool) {
 	if s.At < t.climb || t.since.Length < t.once() || t.since.Ended < fewTries {
 		return Decision{}, false
 	}
-	if mean, off := t.rates.mean(); off > 1.5*drifts*mean && t.since.Length < 2*t.once() { // what it will be compared with is still vague
+	if mean, off := t.rates.mean(); off > 1.5*drifts*mean && t.since.Length < min(2*t.once(), longLook) { // what it will be compared with is still vague
 		return Decision{}, false
 	}
 	c := t.trial(true)

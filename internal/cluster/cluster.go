@@ -42,6 +42,7 @@ const (
 	storeSize = 8 << 30
 	openWait  = time.Minute
 	storeWait = 30 * time.Second // for the values of one item
+	swapWait  = 2 * time.Second  // for a record to be written
 	sharesIn1 = int64(1) << 62   // shares of one root
 )
 

@@ -68,6 +68,57 @@ func TestAStoreSmallerThanTheWindow(t *testing.T) {
 	}
 }
 
+// Items that end badly are kept in the same store. A run that leaves room for them goes on, however little that is.
+func TestDeadItemsInASmallStore(t *testing.T) {
+	s := place(t)
+	e, err := s.Connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	if _, err := e.Objects(t.Context(), "objects", 8<<20); err != nil {
+		t.Fatal(err)
+	}
+	h, err := Open(t.Context(), e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	some := func(ctx context.Context, dir string, m Manifest, at int) (engine.Flow, error) {
+		flow, err := copies(ctx, dir, m, at)
+		flow.Steps[1].Handler = engine.Func{Default: 4, Do: func(_ context.Context, t *tandem.Task) tandem.Result {
+			if t.Value.Data[0]%8 == 0 {
+				return tandem.Result{Outcome: tandem.Failed, Err: &tandem.Error{Op: "run", Kind: tandem.KindException, Message: "no"}}
+			}
+			return tandem.Give(t.Value)
+		}}
+		return flow, err
+	}
+	stop := run(t, NewNode(h, NodeConfig{Name: "n", Cores: 2, Cache: t.TempDir(), Build: some}))
+	m := single(t, h, "run", func(m *Manifest) { m.Steps = []Step{{Name: "one"}, {Name: "two"}} })
+	const items = 24
+	to := newLines()
+	sub := &Submission{Hub: h, Manifest: m, Source: large(items), Dir: t.TempDir(), Have: to.have}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if _, err := engine.New(engine.Config{}).Run(ctx, engine.Flow{Name: "test", Source: sub, Sink: to, Settled: sub.Settled}); err != nil {
+		t.Error(err)
+	}
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+	if to.count() != items || to.how[tandem.Failed] != items/8 {
+		t.Errorf("%d lines, %v; want %d, %d of them failed", to.count(), to.how, items, items/8)
+	}
+	dead, err := h.Dead(t.Context(), m, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept := 0
+	if err := dead.Each(t.Context(), nil, func(*DeadItem) bool { kept++; return true }); err != nil || kept != items/8 {
+		t.Errorf("%d are kept, %v; want %d", kept, err, items/8)
+	}
+}
+
 // Others fill the store: the node and the submitter say what they wait for, and go on when there is room.
 func TestAFullStoreIsSaid(t *testing.T) {
 	t.Parallel() // it waits more than it computes

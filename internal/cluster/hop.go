@@ -104,6 +104,14 @@ func (h *hop) Each(context.Context, func(string, tandem.Value) bool) error { ret
 // Total is tandem.Source's.
 func (h *hop) Total() int64 { return -1 }
 
+// leave gives back what could not be begun.
+func (h *hop) leave(ctx context.Context, p *parcel) (run bool) {
+	h.drop(p)
+	h.give(ctx, []tandem.Lease{p.lease})
+	rest(ctx, firstPause)
+	return false
+}
+
 // hold notes what this node has.
 func (h *hop) hold(leases []tandem.Lease) []*parcel {
 	parcels := make([]*parcel, len(leases))
@@ -117,32 +125,29 @@ func (h *hop) hold(leases []tandem.Lease) []*parcel {
 }
 
 // begin opens a letter. It is false when there is nothing to run. While the store or the records choose a leader it waits: given back, the letter would come again only
-// when its lease has lapsed, here or elsewhere.
+// when its lease has lapsed, here or elsewhere. It waits no longer than a minute, so that one that cannot be opened does not keep those behind it for ever.
 func (h *hop) begin(ctx context.Context, p *parcel) (run bool) {
 	l := p.lease
-	err := h.wait.try(ctx, func() (err error) { p.letter, err = open(ctx, h.store, l.Message()); return err })
+	within, cancel := context.WithTimeout(ctx, openWait)
+	defer cancel()
+	err := h.wait.try(within, func() (err error) { p.letter, err = open(within, h.store, l.Message()); return err })
 	switch {
 	case errors.Is(err, jetstream.ErrNoObject): // who had it before has passed it on, and could not end its lease
 		h.drop(p)
 		_ = h.in.Done(ctx, l)
 		return false
-	case err != nil && (again(err) || ctx.Err() != nil):
-		return false // it stays with what is still here, and that is given back
+	case err != nil && (again(err) || within.Err() != nil):
+		return h.leave(ctx, p)
 	case err != nil:
 		h.drop(p)
 		_ = l.Retry(ctx, err)
 		return false
 	}
 	if jetstream.Again(l) {
-		err := h.wait.try(ctx, func() (err error) { run, err = h.claim(ctx, p); return err })
+		err := h.wait.try(within, func() (err error) { run, err = h.claim(within, p); return err })
 		switch {
-		case err != nil && (again(err) || ctx.Err() != nil):
-			return false
 		case err != nil:
-			h.drop(p)
-			h.give(ctx, []tandem.Lease{l})
-			rest(ctx, firstPause)
-			return false
+			return h.leave(ctx, p)
 		case p.pieces != nil:
 			h.settled <- p
 			return false
@@ -327,8 +332,17 @@ func (h *hop) send(ctx context.Context, lot []*parcel, on, over []tandem.Message
 	if h.packs {
 		over = pack(over)
 	}
-	// First what is kept of those that ended badly: when the submitter has a line it can be tried again.
-	if err := h.wait.try(ctx, func() error { return h.dead.put(ctx, lot) }); err != nil {
+	// First what is kept of those that ended badly: when the submitter has a line it can be tried again. (A node that dies in between leaves one of an item that may yet end
+	// well elsewhere.) A store that is full gets room when what is behind this step goes on, so there it comes last.
+	full := false
+	err := h.wait.try(ctx, func() error {
+		err := h.dead.put(ctx, lot)
+		if full = jetstream.Full(err); full {
+			return nil
+		}
+		return err
+	})
+	if err != nil {
 		return err
 	}
 	for q, m := range map[tandem.Queue][]tandem.Message{h.next: on, h.end: over} {
@@ -338,7 +352,12 @@ func (h *hop) send(ctx context.Context, lot []*parcel, on, over []tandem.Message
 			}
 		}
 	}
-	err := h.in.Done(ctx, leases...)
+	if full {
+		if err := h.wait.try(ctx, func() error { return h.dead.put(ctx, lot) }); err != nil {
+			return err
+		}
+	}
+	err = h.in.Done(ctx, leases...)
 	lost := err != nil
 	if errors.Is(err, tandem.ErrLost) || again(err) && !h.wait.over() {
 		err = nil // it may be run once more, here or elsewhere, and the submitter counts it once

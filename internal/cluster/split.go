@@ -86,13 +86,20 @@ func (h *hop) claim(ctx context.Context, p *parcel) (run bool, err error) {
 		if err != nil {
 			return false, err
 		}
-		if p.revision, err = h.records.Swap(ctx, h.run, key, b, revision); errors.Is(err, jetstream.ErrChanged) {
+		if p.revision, err = h.swap(ctx, key, b, revision); errors.Is(err, jetstream.ErrChanged) {
 			continue
 		} else if err != nil {
 			return false, err
 		}
 		return h.still(ctx, p)
 	}
+}
+
+// swap writes a record. An answer that a leader took with it is not waited for: who tries again meets what he has written, and knows it.
+func (h *hop) swap(ctx context.Context, key string, b []byte, revision uint64) (uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, swapWait)
+	defer cancel()
+	return h.records.Swap(ctx, h.run, key, b, revision)
 }
 
 // still tells whether an item is in its queue: that nobody has passed it on and ended its lease. If not, nothing of it stays here.
@@ -190,7 +197,7 @@ func (h *hop) split(ctx context.Context, p *parcel) (bool, error) {
 		p.object = name
 	}
 	key := h.recordKey(p.letter)
-	revision, err := h.records.Swap(ctx, h.run, key, b, p.revision)
+	revision, err := h.swap(ctx, key, b, p.revision)
 	if errors.Is(err, jetstream.ErrChanged) {
 		r, revision, err := h.recorded(ctx, key)
 		if err != nil || r.Pieces == nil {

@@ -317,12 +317,13 @@ func (s *Submission) end(ctx context.Context) error {
 	s.ending.Lock()
 	defer s.ending.Unlock()
 	s.mu.Lock()
+	if len(s.done) == 0 { // of what is written some may be of messages that hold more
+		s.mu.Unlock()
+		return nil
+	}
 	done, letters := s.done, s.letters
 	s.done, s.letters = nil, nil
 	s.mu.Unlock()
-	if len(done) == 0 {
-		return nil
-	}
 	if slices.ContainsFunc(letters, func(l *letter) bool { return l.stray }) {
 		if err := s.ledger.sync(); err != nil {
 			return err
@@ -330,7 +331,7 @@ func (s *Submission) end(ctx context.Context) error {
 	}
 	err := s.results.Done(ctx, done...)
 	if errors.Is(err, tandem.ErrLost) || again(err) {
-		return nil // they come again, and are known
+		return s.buried(ctx, letters) // they come again, and are known
 	}
 	if err == nil {
 		err = s.buried(ctx, letters)

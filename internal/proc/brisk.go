@@ -11,7 +11,7 @@ import (
 const briskTurn = 100_000
 
 // Brisk shortens the turns of the process's threads, or makes them as long as usual again. They have no more of the processors by it, but what wakes them puts them ahead of a thread whose
-// turn is longer, such as one of a process that is being taken down. Kernels before 6.12 do not know it, and nothing happens.
+// turn is longer, such as one of a process that is being taken down. What they start while it lasts has such turns, too. Kernels before 6.12 do not know it, and nothing happens.
 func (p *Process) Brisk(yes bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -112,7 +112,7 @@ func (q *Queue) ack(ctx context.Context, good []*lease) error {
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, max(q.cfg.Lease, 5*time.Second), q.failed("end leases of the queue", nats.ErrTimeout))
 	defer cancel()
-	if err := q.confirmed(ctx, name, p); err != nil {
+	if err := q.confirmed(ctx, name, p, good[:len(good)-confirm]); err != nil {
 		return err
 	}
 	if !q.purges() {
@@ -127,8 +127,8 @@ func (q *Queue) ack(ctx context.Context, good []*lease) error {
 	return nil
 }
 
-// confirmed waits until every acknowledgement is, and tells again those that are not.
-func (q *Queue) confirmed(ctx context.Context, name string, p *pendingAcks) error {
+// confirmed waits until every acknowledgement is, and tells again those that are not, behind those before that it stands for.
+func (q *Queue) confirmed(ctx context.Context, name string, p *pendingAcks, before []*lease) error {
 	e := q.e
 	tick := time.NewTicker(again)
 	defer tick.Stop()
@@ -148,6 +148,13 @@ func (q *Queue) confirmed(ctx context.Context, name string, p *pendingAcks) erro
 				}
 			}
 			e.mu.Unlock()
+			if len(lost) > 0 {
+				for _, l := range before {
+					if err := e.nc.PublishMsg(&nats.Msg{Subject: l.d.reply, Data: acknowledged}); err != nil {
+						return q.failed("end leases of the queue", err)
+					}
+				}
+			}
 			for _, m := range lost {
 				if err := e.nc.PublishMsg(m); err != nil {
 					return q.failed("end leases of the queue", err)

@@ -54,6 +54,8 @@ const (
 
 func (e *Engine) listenFast() error {
 	f := &e.fast
+	f.mu.Lock() // the connection may be lost already
+	defer f.mu.Unlock()
 	f.prefix, f.open = e.nc.NewInbox()+".", map[string]*fastBatch{}
 	f.name = f.prefix[strings.LastIndexByte(f.prefix[:len(f.prefix)-1], '.')+1:len(f.prefix)-1] + "-"
 	_, err := e.nc.Subscribe(f.prefix+">", f.hear)
@@ -157,7 +159,7 @@ func (q *Queue) fastBatch(ctx context.Context, some []*nats.Msg) (stored int, er
 			return 0, err
 		}
 	}
-	within, cancel := context.WithTimeout(ctx, q.hearing.patience())
+	within, cancel := context.WithTimeout(ctx, q.hearing.patience(some))
 	defer cancel()
 	select {
 	case a := <-b.answer:

@@ -10,7 +10,7 @@ import (
 )
 
 // How long nothing may be heard of what was put before it counts as lost, with the server that had it: the first time, and at most. Each time in a row it is twice as
-// long, for a network that is only slow. Who puts once more what had arrived does no harm: the stream knows its ID.
+// long, for a network that is only slow. Who puts once more what had arrived does no harm where the stream knows its ID. What has none is waited for as long as may be.
 const (
 	firstSilence = 5 * time.Second
 	mostSilence  = 30 * time.Second
@@ -21,8 +21,15 @@ type hearing struct {
 	lost atomic.Int32 // times in a row that nothing was heard
 }
 
-// patience is how long nothing may be heard.
-func (h *hearing) patience() time.Duration { return min(firstSilence<<h.lost.Load(), mostSilence) }
+// patience is how long nothing may be heard of messages.
+func (h *hearing) patience(all []*nats.Msg) time.Duration {
+	for _, m := range all {
+		if len(m.Header[nats.MsgIdHdr]) == 0 {
+			return mostSilence
+		}
+	}
+	return min(firstSilence<<h.lost.Load(), mostSilence)
+}
 
 func (h *hearing) nothing() error {
 	h.lost.Store(min(h.lost.Load()+1, 3))
@@ -30,8 +37,7 @@ func (h *hearing) nothing() error {
 }
 
 // all waits until every message is stored or refused. An error of refused ends it.
-func (h *hearing) all(ctx context.Context, acks []jetstream.PubAckFuture, refused func(i int, err error) error) error {
-	within := h.patience()
+func (h *hearing) all(ctx context.Context, within time.Duration, acks []jetstream.PubAckFuture, refused func(i int, err error) error) error {
 	silence := time.NewTimer(within)
 	defer silence.Stop()
 	for i, ack := range acks {

@@ -95,7 +95,7 @@ func TestWhatNothingIsHeardOf(t *testing.T) {
 		fails := func(_ int, err error) error { return err }
 		took := func(acks ...jetstream.PubAckFuture) (time.Duration, error) {
 			begun := time.Now()
-			err := h.all(t.Context(), acks, fails)
+			err := h.all(t.Context(), h.patience(nil), acks, fails)
 			return time.Since(begun), err
 		}
 		for _, want := range []time.Duration{firstSilence, 2 * firstSilence, 4 * firstSilence, mostSilence, mostSilence} {
@@ -120,6 +120,10 @@ func TestWhatNothingIsHeardOf(t *testing.T) {
 		if d, err := took(newFuture()); d != firstSilence || err == nil {
 			t.Errorf("%v, %v", d, err)
 		}
+		named := &nats.Msg{Header: nats.Header{nats.MsgIdHdr: []string{"1"}}}
+		if d := h.patience([]*nats.Msg{named, {}}); d != mostSilence { // put twice it would be there twice
+			t.Errorf("%v for a message without an ID", d)
+		}
 		f := newFuture()
 		f.fail <- errors.New("full")
 		if _, err := took(f); err == nil || err.Error() != "full" {
@@ -127,7 +131,7 @@ func TestWhatNothingIsHeardOf(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if err := h.all(ctx, []jetstream.PubAckFuture{newFuture()}, fails); !errors.Is(err, context.DeadlineExceeded) {
+		if err := h.all(ctx, h.patience(nil), []jetstream.PubAckFuture{newFuture()}, fails); !errors.Is(err, context.DeadlineExceeded) {
 			t.Error(err)
 		}
 	})

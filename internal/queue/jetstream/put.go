@@ -162,7 +162,7 @@ func (q *Queue) publishMany(ctx context.Context, todo []*nats.Msg) (rest []*nats
 		}
 		acks = append(acks, ack)
 	}
-	err = q.hearing.all(ctx, acks, func(i int, err error) error {
+	err = q.hearing.all(ctx, q.hearing.patience(todo), acks, func(i int, err error) error {
 		if !isFull(err) {
 			return err
 		}

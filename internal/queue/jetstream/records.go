@@ -58,14 +58,12 @@ func (r *Records) Get(ctx context.Context, run, key string) (Entry, error) {
 	return Entry{Key: key, Value: m.Data, Revision: m.Sequence}, nil
 }
 
-// Swap writes a record that is still at revision; 0 means that there is none. Otherwise it fails with ErrChanged. When an answer is lost it may fail so because of
-// what it has itself written: who meets ErrChanged reads.
+// Swap writes a record that is still at revision; 0 means that there is none. Otherwise it fails with ErrChanged. Whoever tries again after an answer that did not come
+// may meet what he has himself written.
 func (r *Records) Swap(ctx context.Context, run, key string, value []byte, revision uint64) (uint64, error) {
-	ack, err := ask(ctx, func(ctx context.Context) (*jetstream.PubAck, error) {
-		m := nats.NewMsg(r.subject(run, key))
-		m.Data = value
-		return r.e.js.PublishMsg(ctx, m, jetstream.WithExpectLastSequencePerSubject(revision))
-	})
+	m := nats.NewMsg(r.subject(run, key))
+	m.Data = value
+	ack, err := r.e.js.PublishMsg(ctx, m, jetstream.WithExpectLastSequencePerSubject(revision))
 	if a, ok := errors.AsType[*jetstream.APIError](err); ok && a.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence {
 		return 0, ErrChanged
 	}

@@ -73,7 +73,7 @@ func (sh *Shelf) Put(ctx context.Context, messages ...tandem.Message) error {
 		}
 		acks = append(acks, ack)
 	}
-	return sh.failed("put on", sh.hearing.all(ctx, acks, func(_ int, err error) error { return err }))
+	return sh.failed("put on", sh.hearing.all(ctx, sh.hearing.patience(nil), acks, func(_ int, err error) error { return err }))
 }
 
 // Each calls f with every message, the oldest first, until it returns false.
