@@ -35,21 +35,29 @@ func copies(context.Context, string, Manifest, int) (engine.Flow, error) {
 	return engine.Flow{Name: "test", Steps: []engine.Step{{Name: "one", Handler: f}, {Name: "two", Handler: f}}}, nil
 }
 
-// The items that a submitter may feed are more than the object store holds: what waits for the first step must not keep the last from passing its results on.
-func TestAStoreSmallerThanTheWindow(t *testing.T) {
+// tight is a cluster whose object store holds so many bytes.
+func tight(t *testing.T, size int64) (*Hub, *jetstream.Objects) {
+	t.Helper()
 	s := place(t)
 	e, err := s.Connect()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer e.Close()
-	if _, err := e.Objects(t.Context(), "objects", 12<<20); err != nil {
+	t.Cleanup(func() { _ = e.Close() })
+	store, err := e.Objects(t.Context(), "objects", size)
+	if err != nil {
 		t.Fatal(err)
 	}
 	h, err := Open(t.Context(), e)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return h, store
+}
+
+// The items that a submitter may feed are more than the object store holds: what waits for the first step must not keep the last from passing its results on.
+func TestAStoreSmallerThanTheWindow(t *testing.T) {
+	h, _ := tight(t, 12<<20)
 	stop := run(t, NewNode(h, NodeConfig{Name: "n", Cores: 2, Cache: t.TempDir(), Build: copies}))
 	m := single(t, h, "run", func(m *Manifest) { m.Steps = []Step{{Name: "one"}, {Name: "two"}} })
 	const items = 40
@@ -70,19 +78,7 @@ func TestAStoreSmallerThanTheWindow(t *testing.T) {
 
 // Items that end badly are kept in the same store. A run that leaves room for them goes on, however little that is.
 func TestDeadItemsInASmallStore(t *testing.T) {
-	s := place(t)
-	e, err := s.Connect()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer e.Close()
-	if _, err := e.Objects(t.Context(), "objects", 8<<20); err != nil {
-		t.Fatal(err)
-	}
-	h, err := Open(t.Context(), e)
-	if err != nil {
-		t.Fatal(err)
-	}
+	h, _ := tight(t, 8<<20)
 	some := func(ctx context.Context, dir string, m Manifest, at int) (engine.Flow, error) {
 		flow, err := copies(ctx, dir, m, at)
 		flow.Steps[1].Handler = engine.Func{Default: 4, Do: func(_ context.Context, t *tandem.Task) tandem.Result {
@@ -122,20 +118,7 @@ func TestDeadItemsInASmallStore(t *testing.T) {
 // Others fill the store: the node and the submitter say what they wait for, and go on when there is room.
 func TestAFullStoreIsSaid(t *testing.T) {
 	t.Parallel() // it waits more than it computes
-	s := place(t)
-	e, err := s.Connect()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer e.Close()
-	store, err := e.Objects(t.Context(), "objects", 6<<20)
-	if err != nil {
-		t.Fatal(err)
-	}
-	h, err := Open(t.Context(), e)
-	if err != nil {
-		t.Fatal(err)
-	}
+	h, store := tight(t, 6<<20)
 	begun, gate, goes := make(chan struct{}, 100), make(chan struct{}), make(chan struct{}, 100)
 	gated := func(context.Context, string, Manifest, int) (engine.Flow, error) {
 		f := engine.Func{Default: 1, Do: func(_ context.Context, t *tandem.Task) tandem.Result {
@@ -164,7 +147,8 @@ func TestAFullStoreIsSaid(t *testing.T) {
 	<-begun
 	n := 0
 	for _, size := range []int{1 << 20, 16 << 10} {
-		for err = error(nil); err == nil; n++ {
+		var err error
+		for ; err == nil; n++ {
 			err = store.Put(t.Context(), fmt.Sprint("others/", n), bytes.NewReader(make([]byte, size)))
 		}
 		if !jetstream.Full(err) {
@@ -199,19 +183,7 @@ func TestAFullStoreIsSaid(t *testing.T) {
 
 // A value that is larger than the whole store can never be stored: its item ends as failed, alone or as a piece, and the others go on.
 func TestAValueLargerThanTheStore(t *testing.T) {
-	s := place(t)
-	e, err := s.Connect()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer e.Close()
-	if _, err := e.Objects(t.Context(), "objects", 2<<20); err != nil {
-		t.Fatal(err)
-	}
-	h, err := Open(t.Context(), e)
-	if err != nil {
-		t.Fatal(err)
-	}
+	h, _ := tight(t, 2<<20)
 	grows := func(context.Context, string, Manifest, int) (engine.Flow, error) {
 		f := engine.Func{Default: 4, Do: func(_ context.Context, t *tandem.Task) tandem.Result {
 			huge := tandem.Value{Kind: tandem.Bytes, Data: make([]byte, 3<<20)}
